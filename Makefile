@@ -1,0 +1,78 @@
+# Two commands do everything: `make reproduce` and `make test`. Each makes .venv first, when it is missing.
+PRESET   ?= toy_faces
+SEEDS    ?= 1
+VARIANTS ?= full,no_mi,no_di
+CORES    ?= 2
+RESULTS  ?= runs
+
+# One thread a notebook: two notebooks of one thread do more than one notebook of two.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export PYDEVD_DISABLE_FILE_VALIDATION = 1
+
+BIN  := .venv/bin
+ENV  := .venv/.installed
+RUN  := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONNOUSERSITE=1
+.PHONY: help reproduce test env lab readme publish clean-runs
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make reproduce [PRESET=toy_faces] [SEEDS=1] [CORES=2]   run the notebooks, end with the table"
+	@echo "                also VARIANTS=full,no_mi  RESULTS=runs; presets: smoke, toy_faces, toy_robots, weizmann"
+	@echo "make test       what CI runs: export, clean, README, notebooks, pytest, a small reproduction"
+	@echo "make lab        JupyterLab with this environment"
+	@echo "make readme     write README.md from nbs/index.ipynb"
+	@echo "make publish    copy runs/PRESET to results/PRESET (weights stay outside git)"
+	@echo "make clean-runs delete runs/PRESET"
+
+env: $(ENV)
+
+# One resolve gives torch and torchvision as a tested pair; constraints.txt fixes every version.
+$(ENV): pyproject.toml constraints.txt
+	@if [ ! -x $(BIN)/python ]; then \
+	  for p in "$(PYTHON)" python3.11 python3 python; do \
+	    if [ -n "$$p" ] && "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then python=$$p; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "Python 3.11 is needed, and was not found as python3.11, python3 or python." >&2; \
+	    echo "Say where it is:  make PYTHON=/path/to/python3.11 ...   (or use environment.yml with conda)" >&2; exit 1; \
+	  fi; \
+	  echo "Making the environment in .venv with $$("$$python" --version). Needs about 7 GB of disk; takes some minutes."; \
+	  "$$python" -m venv .venv; \
+	else echo "Bringing the environment in .venv up to date with pyproject.toml and constraints.txt."; fi
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input $(if $(CI),--quiet) -c constraints.txt -e '.[dev]'
+	@touch $@
+	@echo "The environment is ready: .venv"
+
+reproduce: $(ENV)
+	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' --variants '$(VARIANTS)' --cores '$(CORES)' --results '$(RESULTS)'
+
+TABLE := runs/test/smoke/table.csv
+test: $(ENV)
+	@echo "1/6 nbdev_export: mocogan_hd/ is what the notebooks export"
+	@$(RUN) python tools/unchanged.py 'mocogan_hd/**/*.py' -- nbdev_export
+	@echo "2/6 nbdev_clean: the notebooks carry no run numbers or machine traces"
+	@$(RUN) python tools/unchanged.py 'nbs/**/*.ipynb' -- nbdev_clean
+	@echo "3/6 README.md is what nbs/index.ipynb says"
+	@$(RUN) python tools/unchanged.py README.md -- python tools/readme.py
+	@echo "4/6 nbdev_test: every page runs (nbs/reproduce is run in step 5)"
+	@$(RUN) nbdev_test --n_workers $(CORES) --timing --skip_folder_re '^([_.]|reproduce$$)'
+	@echo "5/6 make reproduce PRESET=smoke, from nothing"
+	@rm -rf runs/test
+	@$(MAKE) --no-print-directory reproduce PRESET=smoke SEEDS=1 VARIANTS=full,no_mi,no_di RESULTS=runs/test
+	@echo "6/6 pytest, with the table of step 5"
+	@$(RUN) MOCOGAN_HD_SMOKE_TABLE=$(TABLE) python -m pytest tests -q
+
+lab: $(ENV)
+	@$(RUN) jupyter lab --notebook-dir=.
+
+readme: $(ENV)
+	@$(RUN) python tools/readme.py
+
+publish:
+	@test -f runs/$(PRESET)/table.md || { echo "runs/$(PRESET) has no table yet: make reproduce PRESET=$(PRESET)" >&2; exit 1; }
+	@mkdir -p results && rm -rf results/$(PRESET) && cp -R runs/$(PRESET) results/$(PRESET)
+	@echo "Copied to results/$(PRESET). See: git status results"
+
+clean-runs:
+	@rm -rf 'runs/$(PRESET)' && echo "runs/$(PRESET) is gone"

@@ -1,0 +1,81 @@
+# Which notebook run depends on which. Every node is an executed notebook:
+#
+#   RESULTS/PRESET/image_generator/1_image_generator.ipynb
+#     -> RESULTS/PRESET/VARIANT/seed-N/2_motion_generator.ipynb     once per variant and seed
+#          -> RESULTS/PRESET/VARIANT/seed-N/3_evaluate.ipynb
+#     -> RESULTS/PRESET/static/seed-0/3_evaluate.ipynb              real clips and frame 1 repeated: no training
+#          -> RESULTS/PRESET/4_tables.ipynb                         from the numbers of all the above
+#
+# `make reproduce` calls it. By hand, from the repository's root:
+#   snakemake --cores 2 --config preset=toy_faces seeds=3
+# A cluster runs the same file: snakemake --executor slurm --jobs 20 --config preset=ffhq_256 seeds=3
+#
+# Weights and resumable checkpoints lie beside the notebooks. They are not outputs of a rule, since Snakemake
+# deletes the outputs of a job that failed or was interrupted, and a training goes on from its checkpoint.
+import sys
+from mocogan_hd.experiments import PRESETS, VARIANTS
+
+preset = str(config.get('preset', 'toy_faces'))
+results = str(config.get('results', 'runs')).rstrip('/')
+
+
+def names(value):
+    return [v for v in value.replace(',', ' ').split()] if isinstance(value, str) else [str(v) for v in value]
+
+
+def seed_list(value):
+    "a count: 3 -> 0, 1, 2; or a list: '0,2' -> 0, 2; ('2,' is seed 2 alone)"
+    try: seeds = list(range(int(value))) if not isinstance(value, list) and ',' not in str(value) else [int(v) for v in names(value)]
+    except ValueError: raise WorkflowError(f'seeds = {value!r}: expected a count such as 3, or a list such as 0,2')
+    if not seeds or min(seeds) < 0: raise WorkflowError(f'seeds = {value!r}: expected at least one, none negative')
+    return seeds
+
+
+variants = names(config.get('variants', 'full,no_mi,no_di'))
+seeds = seed_list(config.get('seeds', 1))
+if preset not in PRESETS: raise WorkflowError(f'unknown preset {preset!r}; there are: {", ".join(PRESETS)}')
+for v in variants:
+    if v not in VARIANTS: raise WorkflowError(f'unknown variant {v!r}; there are: {", ".join(VARIANTS)}')
+
+source = 'nbs/reproduce/{}.ipynb'.format
+here = f'{results}/{preset}'
+run = f'"{sys.executable}" tools/run_notebook.py'
+
+wildcard_constraints:
+    variant='[a-z0-9_]+', seed='[0-9]+'
+
+localrules: all
+
+rule all:  # every node, so that a notebook that was deleted is run again
+    input:
+        f'{here}/image_generator/1_image_generator.ipynb',
+        expand(f'{here}/{{variant}}/seed-{{seed}}/{{node}}.ipynb', variant=variants, seed=seeds, node=['2_motion_generator', '3_evaluate']),
+        f'{here}/static/seed-0/3_evaluate.ipynb',
+        f'{here}/4_tables.ipynb'
+
+rule image_generator:
+    input: source('1_image_generator')
+    output: f'{here}/image_generator/1_image_generator.ipynb'
+    shell: run + ' {input[0]} {output} preset={preset} results={results}'
+
+rule motion_generator:
+    input: source('2_motion_generator'), rules.image_generator.output
+    output: f'{here}/{{variant}}/seed-{{seed}}/2_motion_generator.ipynb'
+    shell: run + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}'
+
+rule evaluate:
+    input: source('3_evaluate'), rules.motion_generator.output
+    output: f'{here}/{{variant}}/seed-{{seed}}/3_evaluate.ipynb'
+    shell: run + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}'
+
+rule evaluate_static:
+    input: source('3_evaluate'), rules.image_generator.output
+    output: f'{here}/static/seed-0/3_evaluate.ipynb'
+    shell: run + ' {input[0]} {output} preset={preset} variant=static seed=0 results={results}'
+
+ruleorder: evaluate_static > evaluate
+
+rule tables:
+    input: source('4_tables'), rules.evaluate_static.output, expand(rules.evaluate.output, variant=variants, seed=seeds)
+    output: f'{here}/4_tables.ipynb'
+    shell: run + ' {input[0]} {output} preset={preset} results={results}'

@@ -1,0 +1,74 @@
+"""What `make reproduce` calls: Snakemake over the four notebooks, then the table.
+
+    python tools/reproduce.py --preset toy_faces --seeds 1 --cores 2 --results runs
+"""
+import argparse, fcntl, re, subprocess, sys, time
+from pathlib import Path
+
+# what Snakemake and the kernels say at every step and no reader needs
+_noise = re.compile(r'\[IPKernelApp\] WARNING|Execute \d+ jobs|Select jobs to|Finished jobid|\[\w{3} \w{3} +\d+ |'
+                    r'Complete log|Elapsed time|Assuming unrestricted|\s*$')
+
+
+def lock(folder):
+    "One run at a time in a folder. The system drops this lock when the process ends, however it ends."
+    folder.mkdir(parents=True, exist_ok=True)
+    f = open(folder.parent / f'.{folder.name}.lock', 'a+')
+    try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError: sys.exit(f'Another `make reproduce` works in {folder}. Wait for it, or stop it first.')
+    return f
+
+
+def follow(process, start):
+    "Pass on what Snakemake says, less the noise; its step count gets the time spent so far."
+    for line in process.stderr:
+        if _noise.match(line): continue
+        if re.match(r'\d+ of \d+ steps', line): line = f'-- {line.strip()}, {(time.time() - start) / 60:.1f} min so far\n'
+        print(line, end='', flush=True)
+    return process.wait()
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument('--preset', default='toy_faces')
+    p.add_argument('--seeds', default='1', help='a count, or a list such as 0,2')
+    p.add_argument('--variants', default='full,no_mi,no_di')
+    p.add_argument('--cores', default='2', help='how many notebooks run at the same time')
+    p.add_argument('--results', default='runs')
+    p.add_argument('--dry-run', action='store_true')
+    a = p.parse_args()
+
+    from mocogan_hd.experiments import PRESETS  # before a folder is made for a preset that does not exist
+    if a.preset not in PRESETS: sys.exit(f'Unknown preset {a.preset!r}. There are: {", ".join(PRESETS)}')
+    folder = Path(a.results) / a.preset
+    held = lock(folder)
+    command = [sys.executable, '-m', 'snakemake', '--cores', a.cores, '--nolock', '--rerun-incomplete',
+               '--rerun-triggers', 'mtime', 'input', 'params', '--quiet', 'rules', 'reason', 'host', '--nocolor',
+               '--config', f'preset={a.preset}', f'seeds={a.seeds}', f'variants={a.variants}', f'results={a.results}']
+    if a.dry_run: return subprocess.call(command + ['--dry-run'])
+
+    print(f'Reproducing {a.preset}: variants {a.variants}, seeds {a.seeds}, {a.cores} notebooks at a time. '
+          f'Everything goes to {folder}/', flush=True)
+    start = time.time()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=[held.fileno()])  # holds the lock too
+    try: code = follow(process, start)
+    except KeyboardInterrupt:
+        print('\nStopping: the running notebooks are ended, their last checkpoints stay.', flush=True)
+        process.communicate()
+        print('Stopped. The same command goes on from here.')
+        return 130
+    if code:
+        failed = sorted(map(str, folder.rglob('*.failed.ipynb')))
+        if failed: print('\nA notebook failed; it is kept with its error:\n  ' + '\n  '.join(failed) +
+                         '\nWhen that is mended, the same command goes on from there.')
+        return code
+    print(f'\n{(folder / "table.md").read_text()}\n')
+    clips = sorted({str(f.parent) for s in ('gif', 'mp4', 'png') for f in folder.rglob(f'*.{s}')})
+    print(f'Done in {(time.time() - start) / 60:.1f} min.')
+    print(f'  table:     {folder}/table.md, {folder}/table.csv')
+    print(f'  notebooks: {folder}/4_tables.ipynb and those beside it')
+    if clips: print('  clips:     ' + '\n             '.join(clips))
+    return 0
+
+
+if __name__ == '__main__': sys.exit(main())

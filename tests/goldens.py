@@ -1,0 +1,53 @@
+"Deterministic fills and inputs of the golden data (see data/goldens/README.md)."
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+FOLDER = Path(__file__).parent / 'data' / 'goldens'
+BASE = 1000
+
+def golden(name):
+    "The arrays of a case as tensors."
+    with np.load(FOLDER / f'{name}.npz') as arrays: return {k: torch.from_numpy(arrays[k]) for k in arrays.files}
+
+def rng(seed): return np.random.Generator(np.random.PCG64(seed))
+def N(n, *shape): return torch.from_numpy(rng(BASE + n).standard_normal(shape).astype(np.float32))
+def U(n, *shape): return torch.from_numpy(rng(BASE + n).uniform(-1, 1, shape).astype(np.float32))
+
+def fill(key, shape):
+    "The value of a discriminator's state-dict entry, from its key in the release's layout."
+    last = key.split('.')[-1]
+    if last == 'num_batches_tracked': return torch.zeros(shape, dtype=torch.int64)
+    n = rng(zlib.crc32(key.encode()) % 2**32).standard_normal(tuple(shape)).astype(np.float32)
+    if last in ('weight_u', 'weight_v'): n = n / np.float32(np.linalg.norm(n.astype(np.float64)))
+    elif last == 'running_mean': n = n * np.float32(0.1)
+    elif last == 'running_var': n = np.abs(n) * np.float32(0.5) + np.float32(0.5)
+    elif last in ('weight', 'weight_orig'):
+        fan_in = math.prod(shape[1:])
+        n = n * np.float32(math.sqrt(2 / fan_in) if key.startswith('netD') else 1 / math.sqrt(fan_in))
+    elif last == 'bias': n = n * np.float32(0.1)
+    else: raise KeyError(f'no fill rule here for {key}')
+    return torch.from_numpy(np.ascontiguousarray(n))
+
+def filled(module, release_key):
+    "Fill a module; `release_key` turns our key into the release's."
+    module.load_state_dict({k: fill(release_key(k), v.shape) for k, v in module.state_dict().items()})
+    return module
+
+def patch_key(n_scales=2):
+    "Our `scales.0.layers.1.0.weight` (full resolution first) is the release's `netD.scale1_layer1.0.weight`."
+    def key(k):
+        _, scale, _, layer, rest = k.split('.', 4)
+        return f'netD.scale{n_scales - 1 - int(scale)}_layer{layer}.{rest}'
+    return key
+
+def close(actual, expected, float32_error):
+    "Pass mark of the golden data: ten times the error of the release's own float32, plus 1e-6."
+    actual, expected = torch.as_tensor(actual).double(), torch.as_tensor(expected).double()
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    error = (actual - expected).abs().max().item()
+    assert error <= 10 * float32_error + 1e-6, f'off by {error:.2e}, allowed {10 * float32_error + 1e-6:.2e}'
+    return error

@@ -27,7 +27,8 @@ help:
 
 env: $(ENV)
 
-# One resolve gives torch and torchvision as a tested pair; constraints.txt fixes every version.
+# One resolve gives torch and torchvision as a tested pair; constraints.txt fixes every version. --no-compile saves
+# a minute: Python compiles what it imports.
 $(ENV): pyproject.toml constraints.txt
 	@if [ ! -x $(BIN)/python ]; then \
 	  for p in "$(PYTHON)" python3.11 python3 python; do \
@@ -40,7 +41,7 @@ $(ENV): pyproject.toml constraints.txt
 	  echo "Making the environment in .venv with $$("$$python" --version). Needs about 7 GB of disk; takes some minutes."; \
 	  "$$python" -m venv .venv; \
 	else echo "Bringing the environment in .venv up to date with pyproject.toml and constraints.txt."; fi
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-input $(if $(CI),--quiet) -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --no-compile $(if $(CI),--quiet) -c constraints.txt -e '.[dev]'
 	@touch $@
 	@echo "The environment is ready: .venv"
 

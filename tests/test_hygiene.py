@@ -135,7 +135,7 @@ def test_constraints_hold_what_the_project_asks_for():
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name as canonical
     project = tomllib.loads((root/'pyproject.toml').read_text())['project']
-    pinned = dict(l.split('==') for l in (root/'constraints.txt').read_text().split() if '==' in l and not l.startswith('#'))
+    pinned = dict(l.split('==') for l in (root/'constraints.txt').read_text().splitlines() if not l.startswith('#'))
     pinned = {canonical(k): v for k, v in pinned.items()}
     for r in map(Requirement, project['dependencies'] + project['optional-dependencies']['dev']):
         assert r.specifier.contains(pinned[canonical(r.name)]), r

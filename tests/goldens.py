@@ -17,11 +17,19 @@ def rng(seed): return np.random.Generator(np.random.PCG64(seed))
 def N(n, *shape): return torch.from_numpy(rng(BASE + n).standard_normal(shape).astype(np.float32))
 def U(n, *shape): return torch.from_numpy(rng(BASE + n).uniform(-1, 1, shape).astype(np.float32))
 
+GENERATOR = [ # how much of the normal draw, and what is added, by the key's beginning and end
+    ('style.', '.weight', 100, 0), ('style.', '.bias', 10, 0), ('input.input', '', 1, 0), ('', 'modulation.weight', .5, 0), ('', 'modulation.bias', .1, 1),
+    ('', 'noise.weight', .5, 0), ('noises.', '', 1, 0), ('', 'activate.bias', .1, 0), ('to_rgb', '.bias', .1, 0), ('to_rgb', 'conv.weight', .5, 0),
+    ('', '.conv.weight', 1, 0)]
+
 def fill(key, shape):
-    "The value of a discriminator's state-dict entry, from its key in the release's layout."
+    "The value of a state-dict entry of the generator or a discriminator, from its key in the release's layout."
     last = key.split('.')[-1]
     if last == 'num_batches_tracked': return torch.zeros(shape, dtype=torch.int64)
+    if last == 'kernel': return torch.outer(k := torch.tensor([1., 3, 3, 1]), k) / 16
     n = rng(zlib.crc32(key.encode()) % 2**32).standard_normal(tuple(shape)).astype(np.float32)
+    for start, end, factor, offset in GENERATOR if not key.startswith('netD') else ():
+        if key.startswith(start) and key.endswith(end): return torch.from_numpy(n * np.float32(factor) + np.float32(offset))
     if last in ('weight_u', 'weight_v'): n = n / np.float32(np.linalg.norm(n.astype(np.float64)))
     elif last == 'running_mean': n = n * np.float32(0.1)
     elif last == 'running_var': n = np.abs(n) * np.float32(0.5) + np.float32(0.5)

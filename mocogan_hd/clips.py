@@ -19,10 +19,10 @@ from .basics import atomic_path
 def check_clip(
     clip:torch.Tensor, # (T, C, H, W) or (B, T, C, H, W)
 ) -> torch.Tensor: # the same tensor
-    "Raise `ValueError` unless `clip` keeps the convention: float, 3 channels, values in [-1, 1] (a little overshoot of a generator is allowed)."
+    "Raise `ValueError` unless `clip` keeps the convention: float, 3 channels, values about [-1, 1] (generators overshoot; 0 to 255 is refused)."
     if clip.ndim not in (4, 5) or clip.shape[-3] != 3: raise ValueError(f'a clip is (T, 3, H, W) or (B, T, 3, H, W), not {tuple(clip.shape)}')
     if not clip.is_floating_point(): raise ValueError(f'a clip is float in [-1, 1], not {clip.dtype}: use from_uint8')
-    if clip.min() < -2.5 or clip.max() > 2.5: raise ValueError(f'clip values are in [{clip.min():.3g}, {clip.max():.3g}], expected [-1, 1]')
+    if not clip.abs().max() <= 16: raise ValueError(f'clip values are in [{clip.min():.3g}, {clip.max():.3g}], expected [-1, 1]')
     return clip
 
 def to_uint8(

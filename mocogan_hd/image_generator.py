@@ -74,7 +74,7 @@ class ImageGenerator(nn.Module):
         psi:float, # 1: unchanged, 0: the mean picture
     ) -> torch.Tensor: # (..., D)
         "Pull codes towards the mean."
-        return latents if psi == 1 else truncate(latents, self.mean_latent, psi)
+        return latents if psi == 1 else truncate(latents, self.mean_latent.to(latents), psi)
 
     @cached_property
     def fingerprint(self) -> str:

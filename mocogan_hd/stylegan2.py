@@ -54,7 +54,7 @@ class EqualConv2d(nn.Module):
         self.scale, self.stride, self.padding = 1/math.sqrt(n_in*kernel**2), stride, padding
     def forward(self, x): return F.conv2d(x, self.weight*self.scale, self.bias, self.stride, self.padding)
 
-def scaled_leaky_relu(x): 
+def scaled_leaky_relu(x):
     "Leaky ReLU of slope 0.2 times sqrt(2), which keeps the variance."
     return F.leaky_relu(x, .2) * math.sqrt(2)
 
@@ -192,6 +192,7 @@ class Generator(nn.Module):
         "Pictures of w."
         noise = list(self.noises.buffers()) if noise is None else noise
         if len(noise) != len(self.noise_sizes): raise ValueError(f'{len(noise)} noise maps given, {len(self.noise_sizes)} layers want one each')
+        if len(w) % len(noise[0]): raise ValueError(f'{len(noise[0])} sets of noise maps cannot be shared evenly by {len(w)} pictures')
         x = self.conv1(self.input.input.expand(len(w), -1, -1, -1), w, noise[0])
         rgb = self.to_rgb1(x, w)
         for i, to_rgb in enumerate(self.to_rgbs):

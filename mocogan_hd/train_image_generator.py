@@ -87,7 +87,7 @@ class ImageTraining:
     d_channels:tuple[int, ...] = (64, 64, 32, 16) # the discriminator's
     lr_multiplier:float = .1 # of the mapping network; .01 at the published size
     batch_size:int = 16
-    n_images:int = 200_000 # real pictures seen in all
+    n_images:int = 140_000 # real pictures seen in all
     lr:float = 3e-3 # Adam, betas (0, 0.99); falls linearly to zero over the last `decay`
     decay:float = .3 # fraction of the run
     r1_gamma:float = 1. # R1's gamma
@@ -134,22 +134,21 @@ class ImageTrainer:
         seen = lambda x: augment(x, s.augment, g)
         fake = self.G(z, self.accelerator.unwrap_model(self.G).sample_noise(len(z), g))
 
-        loss_D = d_loss(self.D(seen(fake.detach())), self.D(seen(real)))
-        total = loss_D
+        terms = dict(loss_D=d_loss(self.D(seen(fake.detach())), self.D(seen(real))))
         if self.step % s.r1_every == 0:
             x = real.clone().requires_grad_()
-            total = total + s.r1_gamma/2*s.r1_every*r1_penalty(self.D(seen(x)), x)
-        self.opt_D.zero_grad(); self.accelerator.backward(total); self.opt_D.step()
+            terms['r1'] = s.r1_gamma/2*s.r1_every*r1_penalty(self.D(seen(x)), x)
+        check_finite(terms, self.step + 1)
+        self.opt_D.zero_grad(); self.accelerator.backward(sum(terms.values())); self.opt_D.step()
 
         self.D.requires_grad_(False)
         loss_G = g_loss(self.D(seen(fake)))
+        check_finite({'loss_G': loss_G}, self.step + 1)
         self.opt_G.zero_grad(); self.accelerator.backward(loss_G); self.opt_G.step()
         self.D.requires_grad_(True)
         self.ema.update_parameters(self.accelerator.unwrap_model(self.G))
         self.step += 1
-        losses = dict(loss_D=loss_D.item(), loss_G=loss_G.item())
-        check_finite(losses, self.step)
-        return losses
+        return dict(loss_D=terms['loss_D'].item(), loss_G=loss_G.item())
 
     def state_dict(self) -> dict:
         "Everything, as tensors, numbers and one JSON string: read back with `weights_only`."
@@ -187,15 +186,16 @@ def train_image_generator(
     progress, end = Progress('image generator', settings.steps, trainer.step), min(settings.steps, stop_at or settings.steps)
     folder.mkdir(parents=True, exist_ok=True)
     began, before = time.monotonic(), log[-1]['minutes'] if log else 0.
-    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step) as board:
+    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) as board:
         while trainer.step < end:
             real = source.images(settings.batch_size, sub_seed(settings.seed, 'image data', trainer.step))
             losses = trainer.train_step(real)
-            if trainer.step % 50 == 0 or trainer.step == end:
+            save = trainer.step % save_every == 0 or trainer.step == end
+            if save or trainer.step % 50 == 0:
                 log.append(dict(step=trainer.step, images=trainer.step*settings.batch_size,
                                 minutes=round(before + (time.monotonic() - began)/60, 3), **losses))
                 for name, value in losses.items(): board.add_scalar(name, value, trainer.step)
-            if trainer.step % save_every == 0 or trainer.step == end: _save(trainer, log, folder)
+            if save: _save(trainer, log, folder)
             progress.update(trainer.step, **losses)
     if trainer.step < settings.steps: return checkpoint
     path = folder/'image_generator.safetensors'
@@ -204,7 +204,8 @@ def train_image_generator(
 
 @torch.no_grad()
 def _save(trainer, log, folder):
-    "Write losses, a sample sheet of the averaged weights, and last the checkpoint."
+    "Write losses, a sample sheet of the averaged weights, and last the checkpoint; weights that are no numbers are refused."
+    check_finite({f'{net}.{k}': p.sum() for net in 'GD' for k, p in getattr(trainer, net).named_parameters()}, trainer.step)
     with atomic_path(folder/'losses.csv') as p: pd.DataFrame(log).to_csv(p, index=False)
     z = torch.randn(64, trainer.settings.latent_dim, generator=seeded(0)).to(trainer.accelerator.device)
     save_image(tile(trainer.ema.module(z), columns=16), folder/f'samples-{trainer.step:06d}.png')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MotionTraining', 'MotionTrainer', 'build_motion_generator', 'Fakes', 'draw_fakes', 'video_input', 'generator_losses',
-           'video_discriminator_loss', 'image_discriminator_loss', 'train_step', 'vital_signs', 'Report',
+           'video_discriminator_loss', 'negatives', 'image_discriminator_loss', 'train_step', 'vital_signs', 'Report',
            'train_motion_generator', 'sample_fixed', 'save_motion_generator', 'load_motion_generator']
 
 # %% ../nbs/13_train_motion_generator.ipynb #c002
@@ -33,7 +33,7 @@ class MotionTraining:
     n_frames:int = 16 # T
     interval:int = 1 # take each `interval`-th frame of a video (2)
     batch_size:int = 4 # clips (8 to 32)
-    steps:int = 1_200 # discriminator steps
+    steps:int = 600 # discriminator steps
     g_steps:int = 1 # generator steps to one discriminator step (5)
     fresh_fakes:bool = False # draw new clips for the discriminator step (True), or use those of the last generator step
     # motion generator
@@ -47,17 +47,17 @@ class MotionTraining:
     # video discriminator
     video_loss:bool = True # False: no D_V
     condition_on_first:bool = False # show D_V frame 1 beside each later frame, as the release does in-domain
-    dv_width:int = 16 # (64)
+    dv_width:int = 8 # (64)
     dv_layers:int = 2 # (3)
     dv_norm:str|None = None # ('instance')
-    dv_lr:float = 5e-4 # (1e-4)
+    dv_lr:float = 1.5e-3 # (1e-4)
     penalty:str = 'r1' # on D_V: 'r1' at real clips, or 'channel' between real and fake ('channel')
     penalty_weight:float = 1. # (10)
-    penalty_every:int = 4 # steps, that many times as strong (1)
+    penalty_every:int = 8 # steps, that many times as strong (1)
     reverse:float = .5 # probability that a batch is played backwards before D_V, drawn apart for real and fake
     # image discriminator
     image_loss:str = 'contrastive' # 'contrastive': the paper's D_I; 'pair': the release's in-domain D_I; 'none'
-    di_width:int = 12 # (96; 64 for 'pair')
+    di_width:int = 8 # (96; 64 for 'pair')
     di_lr:float = 2e-4 # (1e-4)
     lambda_f:float = 1. # weight of L_f; 0: without
     lambda_contr:float = 2. # weight of L_contr; 0: without
@@ -69,9 +69,12 @@ class MotionTraining:
         allowed = dict(penalty=('r1', 'channel'), image_loss=('contrastive', 'pair', 'none'), dv_norm=('instance', None))
         for name, values in allowed.items():
             if getattr(self, name) not in values: raise ValueError(f'{name}={getattr(self, name)!r} is unknown: choose one of {values}')
-        for name in ('batch_size', 'steps', 'g_steps', 'interval', 'hidden', 'lr', 'dv_lr', 'di_lr', 'lambda_', 'penalty_every', 'queue'):
+        for name in ('batch_size', 'steps', 'g_steps', 'interval', 'hidden', 'lr', 'dv_lr', 'di_lr', 'lambda_', 'penalty_every', 'queue', 'temperature',
+                     'dv_width', 'dv_layers', 'di_width'):
             if getattr(self, name) <= 0: raise ValueError(f'{name}={getattr(self, name)} must be positive')
-        if self.n_frames < 3: raise ValueError(f'n_frames={self.n_frames}: at least 3 frames make a motion')
+        if self.n_pca is not None and self.n_pca < 1: raise ValueError(f'n_pca={self.n_pca}: give at least 1 direction, or None for no PCA residual')
+        if not (0 <= self.reverse <= 1 and 0 <= self.ema < 1): raise ValueError(f'reverse={self.reverse} must lie in [0, 1] and ema={self.ema} in [0, 1)')
+        if self.n_frames < (least := 3 + self.condition_on_first): raise ValueError(f'n_frames={self.n_frames}: D_V needs at least {least} frames')
         if not self.video_loss and self.image_loss == 'none': raise ValueError('video_loss=False and image_loss="none" leave nothing to learn from')
 
 # %% ../nbs/13_train_motion_generator.ipynb #c008
@@ -204,6 +207,11 @@ def video_discriminator_loss(trainer:MotionTrainer, fakes:Fakes, real:torch.Tens
         terms['penalty'] = s.penalty_every*gradient_penalty(D_V, still_real, still_fake, alpha, s.penalty_weight)
     return terms
 
+def negatives(trainer:MotionTrainer, name:str) -> torch.Tensor: # (Q, F), or (Q - B, F) where the fakes are used again
+    "Remembered projections of other frames than those at hand; `name` is 'first' or 'later'."
+    queue, s = trainer.queues[name], trainer.settings
+    return queue.rows if s.fresh_fakes else queue.rows.roll(-int(queue.pointer), 0)[:-s.batch_size] # from the oldest to the newest
+
 def image_discriminator_loss(trainer:MotionTrainer, fakes:Fakes, real:torch.Tensor, g:torch.Generator) -> dict[str, torch.Tensor]:
     "L_DI and L_contr."
     s, D_I = trainer.settings, trainer.nets['D_I']
@@ -213,8 +221,8 @@ def image_discriminator_loss(trainer:MotionTrainer, fakes:Fakes, real:torch.Tens
     first_a, first_b, later_a, later_b = features.chunk(4)
     terms = {'D_I': hinge_d(*scores.chunk(2))}
     if s.lambda_contr:
-        terms['L_contr'] = s.lambda_contr*(info_nce(first_a, first_b, trainer.queues['first'].rows, s.temperature)
-                                         + info_nce(later_a, later_b, trainer.queues['later'].rows, s.temperature))
+        terms['L_contr'] = s.lambda_contr*(info_nce(first_a, first_b, negatives(trainer, 'first'), s.temperature)
+                                         + info_nce(later_a, later_b, negatives(trainer, 'later'), s.temperature))
     return terms
 
 # %% ../nbs/13_train_motion_generator.ipynb #c018
@@ -231,7 +239,7 @@ def train_step(
         for k in players: trainer.opts[k].zero_grad()
         trainer.accelerator.backward(sum(terms.values()))
         for k in players: trainer.opts[k].step()
-        losses.update({k: float(v) for k, v in terms.items()})
+        losses.update({k: float(v.detach()) for k, v in terms.items()})
 
     for D in discriminators: D.requires_grad_(False)
     for _ in range(s.g_steps):
@@ -258,7 +266,7 @@ def vital_signs(trainer:MotionTrainer, fakes:Fakes, real:torch.Tensor) -> dict[s
 class Report(NamedTuple):
     "What the loop tells after each checkpoint."
     step:int
-    losses:pd.DataFrame # a row each 20 steps, from the start of the run
+    losses:pd.DataFrame # a row each 20 steps, means since the row before; from the start of the run
     clips:torch.Tensor # (4, T, 3, H, W) fixed samples of the averaged G_M
 
 def train_motion_generator(
@@ -284,15 +292,21 @@ def train_motion_generator(
     progress = Progress(label, settings.steps, trainer.step)
     folder.mkdir(parents=True, exist_ok=True)
     if trainer.step >= end: yield Report(trainer.step, pd.DataFrame(rows), sample_fixed(trainer))
-    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step) as board:
+    recent = []
+    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) as board:
         while trainer.step < end:
             real = source.clips(settings.batch_size, settings.n_frames, seeded(sub_seed(settings.seed, 'motion data', trainer.step)), settings.interval)
             losses, fakes = train_step(trainer, real)
-            if trainer.step % 20 == 0 or trainer.step == end:
-                rows.append(dict(step=trainer.step, minutes=round(before + (time.monotonic() - began)/60, 3), **losses, **vital_signs(trainer, fakes, real)))
+            save = trainer.step % save_every == 0 or trainer.step == end
+            recent.append(losses)
+            if save or trainer.step % 20 == 0:
+                rows.append(dict(step=trainer.step, minutes=round(before + (time.monotonic() - began)/60, 3),
+                                 **pd.DataFrame(recent).mean().to_dict(), **vital_signs(trainer, fakes, real)))
+                recent = []
                 for k, v in rows[-1].items(): board.add_scalar(k, v, trainer.step)
             progress.update(trainer.step, **losses)
-            if trainer.step % save_every == 0 or trainer.step == end:
+            if save:
+                check_finite({f'{net}.{k}': p.detach().sum() for net, m in trainer.nets.items() for k, p in m.named_parameters()}, trainer.step)
                 with atomic_path(folder/'losses.csv') as p: pd.DataFrame(rows).to_csv(p, index=False)
                 if trainer.step == settings.steps: save_motion_generator(trainer, folder/'motion_generator.safetensors')
                 with atomic_path(checkpoint) as p: torch.save(trainer.state_dict(), p)

@@ -3,7 +3,7 @@
 #   RESULTS/PRESET/image_generator/1_image_generator.ipynb
 #     -> RESULTS/PRESET/VARIANT/seed-N/2_motion_generator.ipynb     once per variant and seed
 #          -> RESULTS/PRESET/VARIANT/seed-N/3_evaluate.ipynb
-#     -> RESULTS/PRESET/static/seed-0/3_evaluate.ipynb              real clips and frame 1 repeated: no training
+#     -> RESULTS/PRESET/static/seed-0/3_evaluate.ipynb              real clips and frame 1 repeated; trains the network that measures
 #          -> RESULTS/PRESET/4_tables.ipynb                         from the numbers of all the above
 #
 # `make reproduce` calls it. By hand, from the repository's root:
@@ -63,15 +63,15 @@ rule motion_generator:
     output: f'{here}/{{variant}}/seed-{{seed}}/2_motion_generator.ipynb'
     shell: run + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}'
 
-rule evaluate:
-    input: source('3_evaluate'), rules.motion_generator.output
-    output: f'{here}/{{variant}}/seed-{{seed}}/3_evaluate.ipynb'
-    shell: run + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}'
-
 rule evaluate_static:
     input: source('3_evaluate'), rules.image_generator.output
     output: f'{here}/static/seed-0/3_evaluate.ipynb'
     shell: run + ' {input[0]} {output} preset={preset} variant=static seed=0 results={results}'
+
+rule evaluate:
+    input: source('3_evaluate'), rules.motion_generator.output, rules.evaluate_static.output  # the measuring network is trained there
+    output: f'{here}/{{variant}}/seed-{{seed}}/3_evaluate.ipynb'
+    shell: run + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}'
 
 ruleorder: evaluate_static > evaluate
 

@@ -223,9 +223,9 @@ def split_videos(videos:list[Video], split:str, test:set[str]|None, source:str) 
 WEIZMANN_ACTIONS = {'0': 'one-hand wave', '1': 'two-hand wave', '3': 'jumping jack', '4': 'bend'}
 
 def weizmann(
+    root:str|Path|None=None, # holds ACTION/NUMBER.jpg; default: `weizmann` in the data folder
     resolution:int=64, # pixels a side
     split:str='train', # 'train' (7 persons), 'test' (2) or 'all'
-    root:str|Path|None=None, # holds ACTION/NUMBER.jpg; default: `weizmann` in the data folder
 ) -> VideoSet:
     "The Weizmann actions as MoCoGAN's repository ships them; groups are persons, labels actions."
     def person(path):
@@ -268,9 +268,9 @@ def cut_grid(
     return np.stack([frames[:, gap + r*step:gap + r*step + side, gap + c*step:gap + c*step + side] for r in range(rows) for c in range(columns)])
 
 def sky_timelapse(
+    path:str|Path|None=None, # the file; default: `sky_timelapse/grid-8x6.mp4` in the data folder
     resolution:int=128, # pixels a side
     split:str='train', # 'train' (38 clips), 'test' (10) or 'all'
-    path:str|Path|None=None, # default: `sky_timelapse/grid-8x6.mp4` in the data folder
 ) -> VideoSet:
     "48 clips of Sky Time-lapse, cut from the grid that MDGAN's repository shows."
     path = data_root()/'sky_timelapse'/'grid-8x6.mp4' if path is None else Path(path)

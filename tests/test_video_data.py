@@ -143,16 +143,16 @@ def test_weizmann_layout(tmp_path, monkeypatch):
     imitate_weizmann(tmp_path/'weizmann', torch.rand(36, 3, 3, 16, 16, generator=seeded(0))*2 - 1)
     monkeypatch.setenv('MOCOGAN_HD_DATA', str(tmp_path))
     assert has_data('weizmann') and not has_data('sky_timelapse')
-    everything = weizmann(16, 'all')
+    everything = weizmann(None, 16, 'all')
     assert len(everything) == 72 and sorted(set(everything.groups)) == [f'person {i}' for i in range(9)]
     assert sorted(set(everything.labels)) == ['bend', 'jumping jack', 'one-hand wave', 'two-hand wave']
     assert [v.label for v in everything.videos] == everything.labels
-    assert set(weizmann(16, 'test').groups) == {'person 4', 'person 7'}
+    assert set(weizmann(None, 16, 'test').groups) == {'person 4', 'person 7'}
     strip(tmp_path/'weizmann'/'0'/'mine.png')
-    with pytest.raises(ValueError, match='mine.png'): weizmann(16)
+    with pytest.raises(ValueError, match='mine.png'): weizmann(None, 16)
     monkeypatch.delenv('MOCOGAN_HD_DATA')
     assert not has_data('weizmann')
-    with pytest.raises(FileNotFoundError, match='MOCOGAN_HD_DATA'): weizmann(16)
+    with pytest.raises(FileNotFoundError, match='MOCOGAN_HD_DATA'): weizmann(None, 16)
 
 
 def test_grid_of_another_size():
@@ -161,11 +161,11 @@ def test_grid_of_another_size():
 
 @pytest.mark.skipif(not has_data('sky_timelapse'), reason='the sky clips are not in MOCOGAN_HD_DATA')
 def test_sky_tiles():
-    videos = sky_timelapse(64, 'all')
+    videos = sky_timelapse(None, 64, 'all')
     assert len(videos) == 48 and all(v.n_frames == 32 for v in videos.videos)
     borders = torch.stack([v.read()[0, :, 0].float() for v in videos.videos])   # a row of the gap would be of one colour
     assert borders.std(-1).mean() > 3
-    assert (len(sky_timelapse(64, 'train')), len(sky_timelapse(64, 'test'))) == (38, 10)
+    assert (len(sky_timelapse(None, 64, 'train')), len(sky_timelapse(None, 64, 'test'))) == (38, 10)
 
 
 def test_resize_keeps_uint8_and_centre():

@@ -33,7 +33,7 @@ class MotionTraining:
     n_frames:int = 16 # T
     interval:int = 1 # take each `interval`-th frame of a video (2)
     batch_size:int = 4 # clips (8 to 32)
-    steps:int = 600 # discriminator steps
+    steps:int = 450 # discriminator steps
     g_steps:int = 1 # generator steps to one discriminator step (5)
     fresh_fakes:bool = False # draw new clips for the discriminator step (True), or use those of the last generator step
     # motion generator

@@ -35,7 +35,6 @@ def cell(
     values:pd.DataFrame, # the rows of one variant and metric, one a seed
 ) -> str:
     "One cell of a table."
-    if not len(values): return 'not run'
     v = values.value.dropna().astype(float)
     if not len(v): return '–'
     if len(v) > 1: return f'{v.mean():.3f} ± {v.std():.3f} ({len(v)})'
@@ -106,7 +105,7 @@ def write_report(
     seeds, n = frame[~frame.variant.isin(['real', 'static'])].groupby('variant').seed.nunique(), int(frame.n.max())
     names = frame.drop_duplicates('metric').set_index('metric').name
     note = (f'Seeds: {", ".join(f"{v} {k}" for v, k in seeds.items())}. One seed: value and 95 % interval over clips; several: mean ± standard deviation over seeds. '
-            f'– is undefined for clips that stand still. Frechet distance: `{names.get("frechet", "-")}`.')
+            f'– does not apply. Frechet distance: `{names.get("frechet", "-")}`.')
     with atomic_path(folder/'metrics.csv') as p: frame.to_csv(p, index=False)
     with atomic_path(folder/'table.csv') as p: table.to_csv(p)
     with atomic_path(folder/'metrics.png') as p: plot_metrics(frame).savefig(p)

@@ -65,8 +65,8 @@ PRESETS = {
                   image=ImageTraining(resolution=16, latent_dim=32, n_mapping=2, channels=(32, 32, 16), d_channels=(32, 32, 16), n_images=1_600),
                   motion=MotionTraining(steps=30, n_pca=16, hidden=32, dv_width=8, dv_layers=1, di_width=4, queue=64),
                   evaluation=Evaluation(n_clips=48, n_contents=8, n_motions=4, network_steps=60)),
-    'toy_faces': dict(images='people', videos='people', generator='toy_faces', image=_toy, motion=MotionTraining(), evaluation=Evaluation(network_steps=2_000)),
-    'toy_robots': dict(images='robots', videos='people', generator='train', image=_toy, motion=MotionTraining(), evaluation=Evaluation(network_steps=2_000)),
+    'toy_faces': dict(images='people', videos='people', generator='toy_faces', image=_toy, motion=MotionTraining(steps=800), evaluation=Evaluation(network_steps=2_000)),
+    'toy_robots': dict(images='robots', videos='people', generator='train', image=_toy, motion=MotionTraining(steps=800), evaluation=Evaluation(network_steps=2_000)),
     'weizmann': dict(images='weizmann', videos='weizmann', generator='train', image=replace(_toy, n_images=44_800),
                      motion=MotionTraining(interval=2), evaluation=Evaluation(network='embedding', network_steps=200)),
 }

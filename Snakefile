@@ -61,6 +61,7 @@ rule image_generator:
 rule motion_generator:
     input: source('2_motion_generator'), rules.image_generator.output
     output: f'{here}/{{variant}}/seed-{{seed}}/2_motion_generator.ipynb'
+    priority: 10  # the longest jobs first, so that no core waits for the last of them
     shell: run + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}'
 
 rule evaluate_static:

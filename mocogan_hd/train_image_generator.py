@@ -114,7 +114,7 @@ class ImageTrainer:
             torch.manual_seed(sub_seed(s.seed, 'image networks'))
             G = Generator(s.resolution, s.latent_dim, s.latent_dim, s.n_mapping, s.channels, s.lr_multiplier)
             D = Discriminator(s.resolution, s.d_channels).to(memory_format=torch.channels_last) # an eighth faster on a CPU
-        def adam(net, every=0): # lazy regularisation changes the step size, see StyleGAN2, appendix B
+        def adam(net, every=0): # the rates that StyleGAN2 takes with lazy R1 (its appendix B)
             c = every/(every + 1) if every else 1.
             return torch.optim.Adam(net.parameters(), lr=s.lr*c, betas=(0., .99**c), foreach=True)
         self.G, self.D, self.opt_G, self.opt_D = self.accelerator.prepare(G, D, adam(G), adam(D, s.r1_every))

@@ -4,6 +4,9 @@ SEEDS    ?= 1
 VARIANTS ?= full,no_mi,no_di
 CORES    ?= 2
 RESULTS  ?= runs
+PROCESSES ?= 1
+GPUS     ?= 0
+PROFILE  ?=
 
 # One thread a notebook: two notebooks of one thread do more than one notebook of two.
 export OMP_NUM_THREADS ?= 1
@@ -18,7 +21,9 @@ RUN  := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONNOUSERSITE=1
 
 help:
 	@echo "make reproduce [PRESET=toy_faces] [SEEDS=1] [CORES=2]   run the notebooks, end with the table"
-	@echo "                also VARIANTS=full,no_mi  RESULTS=runs; presets: smoke, toy_faces, toy_robots, weizmann"
+	@echo "                also VARIANTS=full,no_mi  RESULTS=runs; presets: smoke, toy_faces, toy_robots, weizmann; the paper's, for GPUs:"
+	@echo "                ucf101, faceforensics, sky_timelapse, ffhq_vox, ffhq1024_vox, afhq_vox, anime_vox, church_tlvdb"
+	@echo "                PROCESSES=4: each notebook by four processes; GPUS=4: a notebook on each; PROFILE=profiles/slurm: as jobs"
 	@echo "make test       what CI runs: export, clean, README, notebooks, pytest, a small reproduction"
 	@echo "make lab        JupyterLab with this environment"
 	@echo "make readme     write README.md from nbs/index.ipynb"
@@ -46,7 +51,7 @@ $(ENV): pyproject.toml constraints.txt
 	@echo "The environment is ready: .venv"
 
 reproduce: $(ENV)
-	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' --variants '$(VARIANTS)' --cores '$(CORES)' --results '$(RESULTS)'
+	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' --variants '$(VARIANTS)' --cores '$(CORES)' --results '$(RESULTS)' --processes '$(PROCESSES)' --gpus '$(GPUS)' $(if $(PROFILE),--profile '$(PROFILE)')
 
 TABLE := runs/test/smoke/table.csv
 test: $(ENV)
@@ -62,7 +67,7 @@ test: $(ENV)
 	@rm -rf runs/test
 	@$(MAKE) --no-print-directory reproduce PRESET=smoke SEEDS=1 VARIANTS=full,no_mi,no_di RESULTS=runs/test
 	@echo "6/6 pytest, with the table of step 5"
-	@$(RUN) MOCOGAN_HD_SMOKE_TABLE=$(TABLE) python -m pytest tests -q
+	@$(RUN) MOCOGAN_HD_SMOKE_TABLE=$(TABLE) python -m pytest tests -q -n $(CORES) --dist loadfile
 
 lab: $(ENV)
 	@$(RUN) jupyter lab --notebook-dir=.

@@ -8,7 +8,12 @@
 #
 # `make reproduce` calls it. By hand, from the repository's root:
 #   snakemake --cores 2 --config preset=toy_faces seeds=3
-# A cluster runs the same file: snakemake --executor slurm --jobs 20 --config preset=ffhq_256 seeds=3
+# Several processes that share each batch, on all GPUs or on so many cores, one notebook at a time:
+#   snakemake --cores 1 --config preset=ucf101 processes=4
+# Several GPUs: as many notebooks at once as there are GPUs, each with one of its own (tools/run_notebook.py takes turns):
+#   snakemake --cores 4 --resources gpu=4 --config preset=toy_faces seeds=3 gpus=4
+# A cluster runs the same file; gpus=1 asks Slurm for one GPU a notebook:
+#   snakemake --workflow-profile profiles/slurm --config preset=toy_faces seeds=3 gpus=1
 #
 # Weights and resumable checkpoints lie beside the notebooks. They are not outputs of a rule, since Snakemake
 # deletes the outputs of a job that failed or was interrupted, and a training goes on from its checkpoint.
@@ -17,6 +22,11 @@ from mocogan_hd.experiments import PRESETS, VARIANTS
 
 preset = str(config.get('preset', 'toy_faces'))
 results = str(config.get('results', 'runs')).rstrip('/')
+gpus = int(config.get('gpus', 0))  # how many this machine has; 0: notebooks run on processors
+if gpus < 0: raise WorkflowError(f'gpus = {gpus}: expected 0 or more')
+one_gpu = min(gpus, 1)  # what a notebook takes; with 0 the resource limits nothing
+processes = int(config.get('processes', 1))  # that a notebook starts; more than one: it uses all GPUs, or so many cores
+if processes < 1: raise WorkflowError(f'processes = {processes}: expected 1 or more')
 
 
 def names(value):
@@ -40,6 +50,8 @@ for v in variants:
 source = 'nbs/reproduce/{}.ipynb'.format
 here = f'{results}/{preset}'
 run = f'"{sys.executable}" tools/run_notebook.py'
+run_on_gpu = f'{run} --gpus {gpus}' if gpus else run
+together = f' processes={processes}' if processes > 1 else ''
 
 wildcard_constraints:
     variant='[a-z0-9_]+', seed='[0-9]+'
@@ -56,23 +68,27 @@ rule all:  # every node, so that a notebook that was deleted is run again
 rule image_generator:
     input: source('1_image_generator')
     output: f'{here}/image_generator/1_image_generator.ipynb'
-    shell: run + ' {input[0]} {output} preset={preset} results={results}'
+    resources: gpu=one_gpu
+    shell: run_on_gpu + ' {input[0]} {output} preset={preset} results={results}' + together
 
 rule motion_generator:
     input: source('2_motion_generator'), rules.image_generator.output
     output: f'{here}/{{variant}}/seed-{{seed}}/2_motion_generator.ipynb'
     priority: 10  # the longest jobs first, so that no core waits for the last of them
-    shell: run + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}'
+    resources: gpu=one_gpu
+    shell: run_on_gpu + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}' + together
 
 rule evaluate_static:
     input: source('3_evaluate'), rules.image_generator.output
     output: f'{here}/static/seed-0/3_evaluate.ipynb'
-    shell: run + ' {input[0]} {output} preset={preset} variant=static seed=0 results={results}'
+    resources: gpu=one_gpu
+    shell: run_on_gpu + ' {input[0]} {output} preset={preset} variant=static seed=0 results={results}' + together
 
 rule evaluate:
     input: source('3_evaluate'), rules.motion_generator.output, rules.evaluate_static.output  # the measuring network is trained there
     output: f'{here}/{{variant}}/seed-{{seed}}/3_evaluate.ipynb'
-    shell: run + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}'
+    resources: gpu=one_gpu
+    shell: run_on_gpu + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}' + together
 
 ruleorder: evaluate_static > evaluate
 

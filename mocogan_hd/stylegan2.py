@@ -62,27 +62,27 @@ class PixelNorm(nn.Module):
     "z / sqrt(mean z^2): the latent on a sphere."
     def forward(self, z): return z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
-# %% ../nbs/04_stylegan2.ipynb #c010
+# %% ../nbs/04_stylegan2.ipynb #0103f96c
 class Blur(nn.Module):
     "Depthwise binomial blur; `gain` 4 makes up for inserted zeros."
-    def __init__(self, pad:tuple[int, int], gain:float=1.):
+    def __init__(self, padding:int, gain:float=1.):
         super().__init__()
         k = torch.tensor([1., 3., 3., 1.])
         self.register_buffer('kernel', torch.outer(k, k)/64*gain)
-        self.pad = pad
+        self.padding = padding
     def forward(self, x):
-        return F.conv2d(F.pad(x, self.pad*2), self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4), groups=x.shape[1])
+        return F.conv2d(x, self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4), padding=self.padding, groups=x.shape[1])
 
 class Upsample(nn.Module):
     "Twice the size, smoothly: for the RGB skip connection."
     def __init__(self):
         super().__init__()
-        self.register_buffer('kernel', Blur((0, 0), 4.).kernel)
+        self.register_buffer('kernel', Blur(0, 4.).kernel)
     def forward(self, x):
         kernel = self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4)
         return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
-# %% ../nbs/04_stylegan2.ipynb #c013
+# %% ../nbs/04_stylegan2.ipynb #0686727c
 class ModulatedConv2d(nn.Module):
     "Convolution with weights modulated by w and demodulated (StyleGAN2, section 2.2), in its shared-weight form."
     def __init__(self, n_in:int, n_out:int, kernel:int, w_dim:int, demodulate:bool=True, upsample:bool=False):
@@ -90,43 +90,56 @@ class ModulatedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(1, n_out, n_in, kernel, kernel))
         self.modulation = EqualLinear(w_dim, n_in, bias=1.)
         self.scale, self.padding, self.demodulate, self.upsample = 1/math.sqrt(n_in*kernel**2), kernel//2, demodulate, upsample
-        if upsample: self.blur = Blur((1, 1), 4.)
+        if upsample: self.blur = Blur(1, 4.)
+        self._kept = None, None
+    def constants(self, dtype:torch.dtype) -> tuple[torch.Tensor, torch.Tensor]: # (n_out, n_in, k, k), (n_in, n_out)
+        "The kernel in `dtype` and the sums of its squares; kept while the weights are frozen and the same."
+        def make(): return self.weight[0].to(dtype, memory_format=torch.channels_last), self.weight[0].square().sum((2, 3)).T
+        if self.weight.requires_grad or torch.compiler.is_compiling(): return make()
+        key = self.weight.data_ptr(), self.weight._version, self.weight.dtype, dtype
+        if self._kept[0] != key: self._kept = key, make()
+        return self._kept[1]
     def forward(self,
         x:torch.Tensor, # (N, n_in, H, W)
         w:torch.Tensor, # (N, w_dim)
-    ) -> torch.Tensor: # (N, n_out, H, W), twice the size with `upsample`
-        weight, style = self.weight[0]*self.scale, self.modulation(w)
-        x = x * style[:, :, None, None]
-        if self.upsample: y = self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
-        else: y = F.conv2d(x, weight, padding=self.padding)
-        if not self.demodulate: return y
-        energy = style.square() @ weight.square().sum((2, 3)).T
-        return y * (energy + 1e-8).rsqrt()[:, :, None, None]
+        gain:float=1., # factor of the result
+    ) -> torch.Tensor: # (N, n_out, H, W), twice the size with `upsample`; in the type of x
+        (kernel, energy), style = self.constants(x.dtype), gain*self.scale*self.modulation(w)
+        if self.demodulate: # the size of the style cancels: without it, sums stay small enough for half precision
+            size = style.detach().abs().amax(1, keepdim=True).clamp(min=1e-8)
+            style = style/size
+            factor = gain*(style.square() @ energy + 1e-8*(gain/size)**2).rsqrt()
+        x = x * style.to(x.dtype)[:, :, None, None]
+        if self.upsample: y = self.blur(F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2))
+        else: y = F.conv2d(x, kernel, padding=self.padding)
+        return y * factor.to(y.dtype)[:, :, None, None] if self.demodulate else y
 
-# %% ../nbs/04_stylegan2.ipynb #c017
+# %% ../nbs/04_stylegan2.ipynb #47b87eeb
 class Noise(nn.Module):
-    "x + strength * map; one map may serve several frames."
+    "The strength of the noise maps."
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-    def forward(self, x, noise):
-        if len(noise) not in (1, len(x)): noise = noise.repeat_interleave(len(x)//len(noise), 0)
-        return x + self.weight*noise
 
 class Activate(nn.Module):
-    "Bias, then the scaled leaky ReLU."
+    "The bias in front of the leaky ReLU."
     def __init__(self, n:int):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(n))
-    def forward(self, x): return scaled_leaky_relu(x + self.bias[:, None, None])
 
 class StyledConv(nn.Module):
-    "Modulated convolution, noise, activation."
+    "Modulated convolution, plus strength * noise, plus bias, scaled leaky ReLU; in half precision clamped, as StyleGAN2-ADA does."
     def __init__(self, n_in:int, n_out:int, w_dim:int, upsample:bool=False):
         super().__init__()
         self.conv = ModulatedConv2d(n_in, n_out, 3, w_dim, upsample=upsample)
         self.noise, self.activate = Noise(), Activate(n_out)
-    def forward(self, x, w, noise): return self.activate(self.noise(self.conv(x, w), noise))
+    def forward(self, x, w, noise):
+        gain = math.sqrt(2)
+        y = self.conv(x, w, gain)
+        noise = gain*self.noise.weight*noise
+        if len(noise) > 1: noise = noise.repeat_interleave(len(y)//len(noise), 0)
+        y = F.leaky_relu_(y.add_(noise.to(y.dtype)).add_((gain*self.activate.bias).to(y.dtype)[:, None, None]), .2)
+        return y.clamp(-256, 256) if y.dtype == torch.float16 else y
 
 class ToRGB(nn.Module):
     "What a resolution adds to the picture."
@@ -136,7 +149,7 @@ class ToRGB(nn.Module):
         self.conv = ModulatedConv2d(n_in, 3, 1, w_dim, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
     def forward(self, x, w, skip=None):
-        rgb = self.conv(x, w) + self.bias
+        rgb = self.conv(x, w).to(w.dtype) + self.bias
         return rgb if skip is None else rgb + self.upsample(skip)
 
 class ConstantInput(nn.Module):
@@ -145,7 +158,7 @@ class ConstantInput(nn.Module):
         super().__init__()
         self.input = nn.Parameter(torch.randn(1, n, 4, 4))
 
-# %% ../nbs/04_stylegan2.ipynb #c018
+# %% ../nbs/04_stylegan2.ipynb #e9544b75
 class Generator(nn.Module):
     "StyleGAN2's generator with RGB skip connections."
     def __init__(self,
@@ -188,12 +201,14 @@ class Generator(nn.Module):
     def synthesis(self,
         w:torch.Tensor, # (N, w_dim)
         noise:list[torch.Tensor]|None=None, # maps (B, 1, r, r) with B a divisor of N, shared by N/B consecutive rows; default: the stored maps
+        dtype:torch.dtype|None=None, # of the convolutions, e.g. torch.bfloat16; styles, demodulation and the sum of RGB keep the type of w
     ) -> torch.Tensor: # (N, 3, H, W), about [-1, 1]
         "Pictures of w."
         noise = list(self.noises.buffers()) if noise is None else noise
         if len(noise) != len(self.noise_sizes): raise ValueError(f'{len(noise)} noise maps given, {len(self.noise_sizes)} layers want one each')
         if len(w) % len(noise[0]): raise ValueError(f'{len(noise[0])} sets of noise maps cannot be shared evenly by {len(w)} pictures')
-        x = self.conv1(self.input.input.expand(len(w), -1, -1, -1), w, noise[0])
+        x = self.input.input.expand(len(w), -1, -1, -1).to(dtype or w.dtype, memory_format=torch.channels_last)
+        x = self.conv1(x, w, noise[0])
         rgb = self.to_rgb1(x, w)
         for i, to_rgb in enumerate(self.to_rgbs):
             x = self.convs[2*i](x, w, noise[2*i + 1])
@@ -214,16 +229,16 @@ def truncate(
     "Pull w towards its mean."
     return mean + psi*(w - mean)
 
-# %% ../nbs/04_stylegan2.ipynb #c029
+# %% ../nbs/04_stylegan2.ipynb #6b5a50a5
 def minibatch_std(
     x:torch.Tensor, # (N, C, H, W)
     group:int=4, # pictures compared with each other
 ) -> torch.Tensor: # (N, C + 1, H, W)
-    "Append the mean standard deviation over a group as one more channel."
+    "Append the mean standard deviation over each `group` neighbours as one more channel; neighbours, so that a share of the batch has the groups of the whole."
     n, c, h, w = x.shape
     group = math.gcd(n, group)
-    std = (x.reshape(group, -1, c, h, w).var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
-    return torch.cat([x, std.repeat(group)[:, None, None, None].expand(n, 1, h, w)], 1)
+    std = (x.reshape(-1, group, c, h, w).var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
+    return torch.cat([x, std.repeat_interleave(group)[:, None, None, None].expand(n, 1, h, w)], 1)
 
 class ResidualBlock(nn.Module):
     "Half the size: two convolutions beside a 1x1 shortcut, each after a blur."
@@ -231,7 +246,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = EqualConv2d(n_in, n_in, 3, padding=1), EqualConv2d(n_in, n_out, 3, stride=2)
         self.skip = EqualConv2d(n_in, n_out, 1, stride=2, bias=False)
-        self.blur2, self.blur1 = Blur((2, 2)), Blur((1, 1))
+        self.blur2, self.blur1 = Blur(2), Blur(1)
     def forward(self, x):
         y = scaled_leaky_relu(self.conv1(x))
         y = scaled_leaky_relu(self.conv2(self.blur2(y)))

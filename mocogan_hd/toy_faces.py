@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['IDENTITY', 'MOTION', 'DOMAINS', 'render', 'sample_motion', 'ToyFaces']
 
-# %% ../nbs/02_toy_faces.ipynb #c002
+# %% ../nbs/02_toy_faces.ipynb #3db34aeb
 import math
 import torch
-from .basics import seeded
+from .basics import Share, seeded
 
 # %% ../nbs/02_toy_faces.ipynb #c005
 IDENTITY = ('skin', 'hair', 'eyes', 'background', 'face_width', 'face_height', 'hair_length', 'eye_size', 'eye_distance')
@@ -142,7 +142,7 @@ def sample_motion(
     low, high = torch.tensor(list(MOTION.values())).T[:, :, None]
     return (low + (high - low)*(path + 1)/2).transpose(1, 2)
 
-# %% ../nbs/02_toy_faces.ipynb #c017
+# %% ../nbs/02_toy_faces.ipynb #18bc32f0
 class ToyFaces:
     "Endless clips of toy faces, drawn on demand."
     def __init__(self,
@@ -159,17 +159,18 @@ class ToyFaces:
         n_frames:int, # frames a clip
         generator:torch.Generator|int,
         interval:int=1,
+        share:Share=Share(), # draw this part of the n only
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # clips (n, T, 3, H, W), identity (n, 9), motion (n, T, 6)
         "Clips and the truth about them."
         g = seeded(generator)
-        identity, motion = torch.rand(n, len(IDENTITY), generator=g), sample_motion(n, n_frames, g, interval)
+        identity, motion = map(share.take, (torch.rand(n, len(IDENTITY), generator=g), sample_motion(n, n_frames, g, interval)))
         frames = render(identity.repeat_interleave(n_frames, 0), motion.flatten(0, 1), self.domain, self.resolution)
-        return frames.unflatten(0, (n, n_frames)), identity, motion
+        return frames.unflatten(0, (-1, n_frames)), identity, motion
 
-    def clips(self, n:int, n_frames:int, generator:torch.Generator|int, interval:int=1) -> torch.Tensor: # (n, T, 3, H, W)
+    def clips(self, n:int, n_frames:int, generator:torch.Generator|int, interval:int=1, share:Share=Share()) -> torch.Tensor: # (n, T, 3, H, W)
         "Clips alone."
-        return self.clips_with_factors(n, n_frames, generator, interval)[0]
+        return self.clips_with_factors(n, n_frames, generator, interval, share)[0]
 
-    def images(self, n:int, generator:torch.Generator|int) -> torch.Tensor: # (n, 3, H, W)
+    def images(self, n:int, generator:torch.Generator|int, share:Share=Share()) -> torch.Tensor: # (n, 3, H, W)
         "Single frames, what the image generator is trained on."
-        return self.clips(n, 1, generator)[:, 0]
+        return self.clips(n, 1, generator, share=share)[:, 0]

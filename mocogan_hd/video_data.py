@@ -7,7 +7,7 @@ __all__ = ['IMAGES', 'VIDEOS', 'WEIZMANN_ACTIONS', 'natural_key', 'resize_frames
            'find_videos', 'Video', 'held_out_groups', 'VideoSet', 'VideoFolder', 'split_videos', 'weizmann', 'has_data',
            'imitate_weizmann', 'cut_grid', 'sky_timelapse']
 
-# %% ../nbs/03_video_data.ipynb #c002
+# %% ../nbs/03_video_data.ipynb #f9aa99ef
 import hashlib, re, warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from fastcore.basics import patch
-from .basics import data_root, file_hash, seeded
+from .basics import Share, data_root, file_hash, seeded
 from .clips import from_uint8, save_strip
 
 # %% ../nbs/03_video_data.ipynb #c007
@@ -156,31 +156,34 @@ class VideoSet:
                                 + ', '.join(v.name for v in short[:5]) + (', ...' if len(short) > 5 else ''), stacklevel=3)
         return [v for v in self.videos if v.n_frames >= need]
 
-# %% ../nbs/03_video_data.ipynb #c023
+# %% ../nbs/03_video_data.ipynb #6a0e1c8b
 @patch
 def clips(self:VideoSet,
     n:int, # clips; more than there are videos gives several of each, evenly
     n_frames:int, # frames a clip
     generator:torch.Generator|int,
     interval:int=1, # take each `interval`-th frame
+    share:Share=Share(), # read this part of the n only
 ) -> torch.Tensor: # (n, T, 3, H, W) in [-1, 1]
     "Random clips."
     g, videos = seeded(generator), self.usable(n_frames, interval)
     order = torch.cat([torch.randperm(len(videos), generator=g) for _ in range(-(-n//len(videos)))])[:n].tolist()
-    span, out = (n_frames - 1)*interval + 1, torch.empty(n, n_frames, 3, self.resolution, self.resolution, dtype=torch.uint8)
-    for i, k in enumerate(order):
-        start = torch.randint(videos[k].n_frames - span + 1, (), generator=g).item()
-        out[i] = videos[k].read()[start:start + span:interval]
+    span = (n_frames - 1)*interval + 1
+    starts = [torch.randint(videos[k].n_frames - span + 1, (), generator=g).item() for k in order]
+    mine = share.rows(n)
+    out = torch.empty(len(order[mine]), n_frames, 3, self.resolution, self.resolution, dtype=torch.uint8)
+    for i, (k, start) in enumerate(zip(order[mine], starts[mine])): out[i] = videos[k].read()[start:start + span:interval]
     return from_uint8(out)
 
 @patch
 def images(self:VideoSet,
     n:int,
     generator:torch.Generator|int,
+    share:Share=Share(), # read this part of the n only
 ) -> torch.Tensor: # (n, 3, H, W) in [-1, 1]
     "Random frames."
     ends = torch.tensor([v.n_frames for v in self.videos]).cumsum(0)
-    picks = torch.randint(ends[-1], (n,), generator=seeded(generator))
+    picks = share.take(torch.randint(ends[-1], (n,), generator=seeded(generator)))
     owners = torch.bucketize(picks, ends, right=True)
     return from_uint8(torch.stack([self.videos[k].read()[p - ends[k]] for k, p in zip(owners.tolist(), picks.tolist())]))
 

@@ -1,4 +1,5 @@
 "Deterministic fills and inputs of the golden data (see data/goldens/README.md)."
+import json
 import math
 import zlib
 from pathlib import Path
@@ -8,6 +9,10 @@ import torch
 
 FOLDER = Path(__file__).parent / 'data' / 'goldens'
 BASE = 1000
+
+def layout(name):
+    "Names, shapes and types of one of the release's files, as measured."
+    return {k: (tuple(shape), dtype) for k, shape, dtype in json.loads((FOLDER / 'layouts.json').read_text())[name]}
 
 def golden(name):
     "The arrays of a case as tensors."
@@ -22,15 +27,19 @@ GENERATOR = [ # how much of the normal draw, and what is added, by the key's beg
     ('', 'noise.weight', .5, 0), ('noises.', '', 1, 0), ('', 'activate.bias', .1, 0), ('to_rgb', '.bias', .1, 0), ('to_rgb', 'conv.weight', .5, 0),
     ('', '.conv.weight', 1, 0)]
 
+MOTION = {'w': 0.05, 'b': 0.02} # of the motion generator; its cells have factors of their own
+
 def fill(key, shape):
-    "The value of a state-dict entry of the generator or a discriminator, from its key in the release's layout."
+    "The value of a state-dict entry of one of the four networks, from its key in the release's layout (without `module.`)."
     last = key.split('.')[-1]
-    if last == 'num_batches_tracked': return torch.zeros(shape, dtype=torch.int64)
+    if last == 'num_batches_tracked' or key == 'q_ptr': return torch.zeros(shape, dtype=torch.int64)
     if last == 'kernel': return torch.outer(k := torch.tensor([1., 3, 3, 1]), k) / 16
     n = rng(zlib.crc32(key.encode()) % 2**32).standard_normal(tuple(shape)).astype(np.float32)
     for start, end, factor, offset in GENERATOR if not key.startswith('netD') else ():
         if key.startswith(start) and key.endswith(end): return torch.from_numpy(n * np.float32(factor) + np.float32(offset))
-    if last in ('weight_u', 'weight_v'): n = n / np.float32(np.linalg.norm(n.astype(np.float64)))
+    if key in MOTION or key.startswith(('cell.', 'enc_cell.')): n = n * np.float32(MOTION.get(key) or (0.05 if 'weight' in last else 0.1))
+    elif key in ('q_real', 'q_fake'): pass
+    elif last in ('weight_u', 'weight_v'): n = n / np.float32(np.linalg.norm(n.astype(np.float64)))
     elif last == 'running_mean': n = n * np.float32(0.1)
     elif last == 'running_var': n = np.abs(n) * np.float32(0.5) + np.float32(0.5)
     elif last in ('weight', 'weight_orig'):

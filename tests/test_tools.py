@@ -1,5 +1,5 @@
 """The scripts behind `make`: running one notebook, writing the README, noticing differences."""
-import subprocess, sys
+import os, subprocess, sys
 from pathlib import Path
 import nbformat
 import pytest
@@ -57,3 +57,62 @@ def test_unchanged_names_the_file_that_differs(tmp_path):
 def test_an_unknown_preset_is_named_with_the_allowed_ones(tmp_path):
     r = run(root, 'reproduce.py', '--preset', 'toy_facs', '--results', str(tmp_path/'runs'))
     assert r.returncode == 1 and "'toy_facs'" in r.stderr and 'smoke' in r.stderr and not (tmp_path/'runs').exists()
+
+# --- several GPUs: pretended, a GPU here is a number in CUDA_VISIBLE_DEVICES
+
+def gpu_jobs(tmp_path, n, jobs, visible=None, **env):
+    "start `jobs` processes that each hold one of `n` GPUs for a while; what each saw, and when"
+    code = ('import sys, os, time; sys.path.insert(0, sys.argv[1]); from run_notebook import own_gpu\n'
+            'with own_gpu(int(sys.argv[2]), wait=.02):\n'
+            '    start = time.time(); time.sleep(.4); print(os.environ.get("CUDA_VISIBLE_DEVICES"), start, time.time())\n')
+    env = {k: v for k, v in os.environ.items() if k not in ('CUDA_VISIBLE_DEVICES', 'SLURM_JOB_ID')} | {'TMPDIR': str(tmp_path)} | env
+    if visible is not None: env['CUDA_VISIBLE_DEVICES'] = visible
+    started = [subprocess.Popen([sys.executable, '-c', code, str(tools), str(n)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True) for _ in range(jobs)]
+    outputs = [p.communicate(timeout=60) for p in started]
+    if any(p.returncode for p in started): return [e for _, e in outputs]
+    return [(d, float(a), float(b)) for d, a, b in (o.split() for o, _ in outputs)]
+
+def test_notebooks_take_turns_on_gpus(tmp_path):
+    spans = gpu_jobs(tmp_path, 2, 5)
+    assert {d for d, *_ in spans} == {'0', '1'}
+    for i, (d, start, end) in enumerate(spans):
+        for other, s, e in spans[:i]: assert d != other or start >= e or s >= end, spans
+
+def test_only_visible_gpus_are_given(tmp_path):
+    assert {d for d, *_ in gpu_jobs(tmp_path, 2, 3, visible='5,GPU-7a/3,6')} == {'5', 'GPU-7a/3'}
+    assert all('CUDA_VISIBLE_DEVICES is empty' in e for e in gpu_jobs(tmp_path, 1, 1, visible=''))
+
+def test_slurm_and_machines_without_gpus_are_left_alone(tmp_path):
+    assert gpu_jobs(tmp_path, 2, 1, visible='3,4', SLURM_JOB_ID='17')[0][0] == '3,4'
+    assert gpu_jobs(tmp_path, 0, 1)[0][0] == 'None'
+
+def test_a_killed_notebook_gives_its_gpu_back(tmp_path):
+    code = 'import sys, time; sys.path.insert(0, sys.argv[1]); from run_notebook import own_gpu\nwith own_gpu(1): print("has it", flush=True); time.sleep(60)'
+    env = {k: v for k, v in os.environ.items() if k not in ('CUDA_VISIBLE_DEVICES', 'SLURM_JOB_ID')} | {'TMPDIR': str(tmp_path)}
+    holder = subprocess.Popen([sys.executable, '-c', code, str(tools)], stdout=subprocess.PIPE, text=True, env=env)
+    assert holder.stdout.readline().strip() == 'has it'
+    holder.kill(); holder.wait()
+    assert gpu_jobs(tmp_path, 1, 1)[0][0] == '0'
+
+def test_a_notebook_is_shown_its_gpu(tmp_path):
+    write(tmp_path/'a.ipynb', 'import os; print("sees", os.environ.get("CUDA_VISIBLE_DEVICES"))')
+    env = {k: v for k, v in os.environ.items() if k != 'SLURM_JOB_ID'} | {'TMPDIR': str(tmp_path), 'CUDA_VISIBLE_DEVICES': '6,7'}
+    r = subprocess.run([sys.executable, tools/'run_notebook.py', '--gpus', '2', 'a.ipynb', 'out/a.ipynb'], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert r.returncode == 0 and 'sees 6\n' in r.stdout, r
+    r = run(tmp_path, 'run_notebook.py', '--gpus', 'two', 'a.ipynb', 'out/a.ipynb')
+    assert r.returncode == 1 and "--gpus wants a number, got ['two']" in r.stderr
+
+def test_the_matrix_asks_for_gpus_where_there_are_some():
+    "where there are none, `make reproduce` of `make test` runs the same file"
+    r = subprocess.run([sys.executable, '-m', 'snakemake', '--cores', '4', '--resources', 'gpu=4', '--nolock', '--dry-run', '--printshellcmds',
+                        '--config', 'preset=smoke', 'results=no/such', 'gpus=4'], cwd=root, capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    assert (r.stdout + r.stderr).count('run_notebook.py --gpus 4') == (r.stdout + r.stderr).count('gpu=1') == 1 + 1 + 2*3 # all but the tables
+
+def test_processes_reach_the_notebooks_that_have_them():
+    r = subprocess.run([sys.executable, '-m', 'snakemake', '--cores', '1', '--nolock', '--dry-run', '--printshellcmds', '--config', 'preset=smoke', 'results=no/such', 'processes=2'],
+                       cwd=root, capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    assert sum('run_notebook.py' in line and ' processes=2' in line for line in (r.stdout + r.stderr).splitlines()) == 1 + 1 + 2*3 # all but the tables
+    r = subprocess.run([sys.executable, 'tools/reproduce.py', '--preset', 'smoke', '--results', 'no/such', '--processes', '2', '--gpus', '2', '--dry-run'], cwd=root, capture_output=True, text=True)
+    assert r.returncode == 1 and 'choose' in r.stderr and not (root/'no').exists()

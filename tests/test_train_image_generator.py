@@ -2,7 +2,7 @@
 from dataclasses import asdict, replace
 import pandas as pd, pytest, torch
 from mocogan_hd.basics import seeded
-from mocogan_hd.image_generator import load_image_generator
+from mocogan_hd.checkpoints import load_image_generator
 from mocogan_hd.toy_faces import ToyFaces
 from mocogan_hd import train_image_generator as module
 from mocogan_hd.train_image_generator import AUGMENTATIONS, ImageTrainer, ImageTraining, augment, d_loss, g_loss, r1_penalty, train_image_generator
@@ -13,7 +13,7 @@ class Pictures:
     "A clip source that counts, fails or spoils its pictures at the k-th call."
     resolution, fingerprint = 16, 'pictures'
     def __init__(self, at=10**9, do=None): self.calls, self.at, self.do = 0, at, do
-    def images(self, n, generator):
+    def images(self, n, generator, share=None):
         self.calls += 1
         if self.calls > self.at and isinstance(self.do, Exception): raise self.do
         images = ToyFaces('people', 16).images(n, generator)

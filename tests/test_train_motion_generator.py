@@ -10,9 +10,10 @@ from mocogan_hd.losses import info_nce
 from mocogan_hd.stylegan2 import Generator
 from mocogan_hd.toy_faces import ToyFaces
 from mocogan_hd.video_discriminator import condition_on_first
-from mocogan_hd import train_motion_generator as module
-from mocogan_hd.train_motion_generator import (MotionTrainer, MotionTraining, draw_fakes, generator_losses, image_discriminator_loss, load_motion_generator,
-                                               negatives, sample_fixed, train_motion_generator, train_step, video_discriminator_loss, video_input, vital_signs)
+from mocogan_hd import motion_step, train_motion_generator as module
+from mocogan_hd.motion_step import (MotionTrainer, MotionTraining, draw_fakes, generator_losses, image_discriminator_loss, negatives, plays_backwards, train_step,
+                                    video_discriminator_loss, video_input)
+from mocogan_hd.train_motion_generator import load_motion_generator, sample_fixed, train_motion_generator, vital_signs
 
 FULL = MotionTraining(batch_size=2, n_frames=5, steps=4, n_pca=4, hidden=8, dv_width=4, dv_layers=1, di_width=2, queue=12)
 RELEASE = replace(FULL, condition_on_first=True, image_loss='pair', penalty='channel', penalty_weight=10., penalty_every=1, g_steps=2, fresh_fakes=True, ema=0., lambda_f=0.)
@@ -37,7 +38,7 @@ class Videos:
     "A clip source that counts, fails or spoils its clips from the k-th call on."
     resolution, fingerprint = 16, 'videos'
     def __init__(self, at=10**9, do=None): self.calls, self.at, self.do = 0, at, do
-    def clips(self, n, n_frames, generator, interval=1):
+    def clips(self, n, n_frames, generator, interval=1, share=None):
         self.calls += 1
         if self.calls > self.at and isinstance(self.do, Exception): raise self.do
         clips = ToyFaces('people', 16).clips(n, n_frames, generator, interval)
@@ -91,17 +92,17 @@ def test_signs(G_I, pca, real):
     assert -5.001 <= float(generator_losses(t, fakes, real, g)['L_f'].detach()) <= 5.001
 
 def test_the_same_view_twice_matches(G_I, pca, real, monkeypatch):
-    monkeypatch.setattr(module, 'random_views', lambda x, g: x)
+    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
     t, g = MotionTrainer(G_I, pca, FULL), seeded(0)
     t.nets['D_I'].eval() # no power iteration between two calls
     fakes = draw_fakes(t, g)
     assert float(generator_losses(t, fakes._replace(later=fakes.first), real, g)['L_f'].detach()) == pytest.approx(-1, abs=1e-5)
 
 def test_first_frames_are_real_to_the_image_discriminator(G_I, pca, real, monkeypatch):
-    monkeypatch.setattr(module, 'random_views', lambda x, g: x)
+    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
     t, seen = MotionTrainer(G_I, pca, FULL), {}
     fakes = draw_fakes(t, seeded(0))
-    monkeypatch.setattr(module, 'hinge_d', lambda real, fake: seen.update(real=real, fake=fake) or real.sum()*0)
+    monkeypatch.setattr(motion_step, 'hinge_d', lambda real, fake: seen.update(real=real, fake=fake) or real.sum()*0)
     image_discriminator_loss(t, fakes, real, seeded(0))
     t.nets['D_I'].eval()
     torch.testing.assert_close(seen['real'], t.nets['D_I'](fakes.first.repeat(2, 1, 1, 1))[0])
@@ -120,26 +121,73 @@ def test_fakes(G_I, pca):
 def test_the_first_frame_has_no_gradient_and_later_ones_have(G_I, pca):
     t = MotionTrainer(G_I, pca, FULL)
     fakes = draw_fakes(t, seeded(0))
-    first, later = (torch.autograd.grad(x.square().sum(), t.nets['G_M'].A, retain_graph=True, allow_unused=True)[0] for x in (fakes.first, fakes.later))
-    assert (first is None or not first.any()) and later.any()
+    later = torch.autograd.grad(fakes.later.square().sum(), t.nets['G_M'].A)[0]
+    assert later.any() and not fakes.first.requires_grad
+
+# --- the same numbers for less
+
+def losses_and_slope(G_I, pca, real, s):
+    t = MotionTrainer(G_I, pca, s)
+    terms = generator_losses(t, draw_fakes(t, seeded(0)), real, seeded(1))
+    sum(terms.values()).backward()
+    return {k: v.item() for k, v in terms.items()}, torch.cat([p.grad.flatten() for p in t.nets['G_M'].parameters()])
+
+@pytest.mark.parametrize('s', [FULL, RELEASE], ids=['full', 'release'])
+@pytest.mark.parametrize('chunk', [1, 3, 99])
+def test_chunks_change_nothing(G_I, pca, real, s, chunk):
+    (whole, slope), (parts, slope_of_parts) = (losses_and_slope(G_I, pca, real, replace(s, chunk=c)) for c in (None, chunk))
+    assert parts == pytest.approx(whole, abs=1e-5)
+    torch.testing.assert_close(slope_of_parts, slope, rtol=1e-3, atol=1e-5*float(slope.abs().max()))
+
+def test_compiled_synthesis_changes_nothing(G_I, pca, real):
+    "Compiled, and made again in the backward pass."
+    (whole, slope), (compiled, slope_compiled) = (losses_and_slope(G_I, pca, real, replace(FULL, **more)) for more in ({}, dict(compile=True, chunk=4)))
+    assert compiled == pytest.approx(whole, abs=1e-5) and '_images' not in vars(G_I) # the generator that was given stays as it was
+    torch.testing.assert_close(slope_compiled, slope, rtol=1e-3, atol=1e-5*float(slope.abs().max()))
+
+def test_bfloat16_is_near(G_I, pca, real):
+    (whole, slope), (near, slope_near) = (losses_and_slope(G_I, pca, real, replace(FULL, precision=p)) for p in ('float32', 'bfloat16'))
+    assert near == pytest.approx(whole, abs=.05) and near != whole
+    assert F.cosine_similarity(slope, slope_near, 0) > .95
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+def test_steps_in_half_precision(G_I, pca, precision):
+    t = MotionTrainer(G_I, pca, replace(FULL, precision=precision))
+    for _ in range(3): losses, fakes = train_step(t, ToyFaces('people', 16).clips(2, 5, 0))
+    assert fakes.clips.dtype == torch.float32 and all(map(math.isfinite, losses.values()))
+
+def test_real_clips_are_scored_once_a_direction(G_I, pca, real, monkeypatch):
+    t, calls = MotionTrainer(G_I, pca, replace(FULL, g_steps=6, image_loss='none', penalty_weight=0.)), []
+    monkeypatch.setattr(t, 'judge', lambda name, x, judge=t.judge: calls.append(x.requires_grad) or judge(name, x))
+    train_step(t, real)
+    assert calls.count(True) == 6 and 2 <= calls.count(False) <= 4 # fakes of six steps; real forwards and backwards; two of the discriminator's step
+
+def test_discriminators_see_pooled_frames(tmp_path, pca, G_I):
+    s = replace(FULL, video_resolution=16)
+    G32 = image_generator(resolution=32)
+    t = MotionTrainer(G32, fit_latent_pca(G32, 500), s)
+    fakes = draw_fakes(t, seeded(0))
+    assert fakes.clips.shape == (2, 5, 3, 16, 16)
+    train_step(t, ToyFaces('people', 16).clips(2, 5, 0))
+    with pytest.raises(ValueError, match='a divisor of 16 is expected'): MotionTrainer(G_I, pca, replace(FULL, video_resolution=12))
+    with pytest.raises(ValueError, match='the videos have 32 px, but the discriminators see generated frames at 16 px'):
+        next(train_motion_generator(ToyFaces('people', 32), G32, fit_latent_pca(G32, 500), s, tmp_path))
 
 # --- what D_V sees
 
 def test_time_reversal():
     clips = torch.randn(2, 5, 3, 4, 4, generator=seeded(0))
     for s, plain in ((FULL, clips), (RELEASE, condition_on_first(clips))):
-        for seed in range(20):
-            assert torch.equal(video_input(clips, replace(s, reverse=0.), seeded(seed)), plain)
-            assert torch.equal(video_input(clips, replace(s, reverse=1.), seeded(seed)), plain.flip(1))
+        assert torch.equal(video_input(clips, s, False), plain) and torch.equal(video_input(clips, s, True), plain.flip(1))
         g = seeded(0)
-        share = sum(torch.equal(video_input(clips, s, g), plain.flip(1)) for _ in range(200)) / 200
-        assert .4 < share < .6
+        assert [sum(plays_backwards(replace(s, reverse=p), g) for _ in range(20)) for p in (0., 1.)] == [0, 20]
+        assert 80 < sum(plays_backwards(s, g) for _ in range(200)) < 120
     assert torch.equal(plain.flip(1)[:, 0, :3], clips[:, 0]) # a reversed clip still stands beside its own first frame
 
 def test_real_and_fake_are_reversed_apart(G_I, pca, real, monkeypatch):
     t, drawn = MotionTrainer(G_I, pca, replace(FULL, penalty_weight=0.)), []
-    fakes, original = draw_fakes(t, seeded(0)), module.video_input
-    monkeypatch.setattr(module, 'video_input', lambda c, s, g: drawn.append(not torch.equal(x := original(c, s, g), c)) or x)
+    fakes, original = draw_fakes(t, seeded(0)), motion_step.video_input
+    monkeypatch.setattr(motion_step, 'video_input', lambda c, s, backwards: drawn.append(backwards) or original(c, s, backwards))
     g = seeded(0)
     for _ in range(40): video_discriminator_loss(t, fakes, real, g)
     assert set(zip(drawn[::2], drawn[1::2])) == {(a, b) for a in (False, True) for b in (False, True)}
@@ -159,7 +207,7 @@ def test_penalty_comes_when_due_and_as_strong(G_I, pca, real, penalty):
 # --- queue and momentum encoder
 
 def test_queues_hold_views_of_their_own_frames(G_I, pca, real, monkeypatch):
-    monkeypatch.setattr(module, 'random_views', lambda x, g: x)
+    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
     t = MotionTrainer(G_I, pca, replace(FULL, g_steps=2))
     before = {k: q.rows.clone() for k, q in t.queues.items()}
     for k in range(2):
@@ -172,7 +220,7 @@ def test_queues_hold_views_of_their_own_frames(G_I, pca, real, monkeypatch):
 
 def test_negatives_show_other_frames(G_I, pca, real, monkeypatch):
     "Fakes that are used again are not their own negatives: with features that ignore the view, L_contr would be log 2 at least."
-    monkeypatch.setattr(module, 'random_views', lambda x, g: x)
+    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
     again, fresh = (MotionTrainer(G_I, pca, replace(FULL, fresh_fakes=f)) for f in (False, True))
     for t in (again, fresh):
         for k in range(8): # the queue of 12 rows goes round
@@ -262,7 +310,7 @@ def test_the_shortest_clips(G_I, pca, s): train_step(MotionTrainer(G_I, pca, s),
 def test_refused_before_the_first_step(tmp_path, G_I, pca):
     source = Videos()
     def run(G_I, pca, s): return next(train_motion_generator(source, G_I, pca, s, tmp_path/'run'))
-    with pytest.raises(ValueError, match='the videos have 16 px, the image generator 32'): run(image_generator(resolution=32), pca, FULL)
+    with pytest.raises(ValueError, match='the videos have 16 px, but the discriminators see generated frames at 32 px'): run(image_generator(resolution=32), pca, FULL)
     with pytest.raises(ValueError, match=f'the PCA was measured on generator {G_I.fingerprint}, this one is'): run(image_generator(1), pca, FULL)
     with pytest.raises(ValueError, match='n_pca = 48, the basis has 1 to 10 directions'): run(G_I, pca, replace(FULL, n_pca=48))
     assert source.calls == 0 and not (tmp_path/'run').exists()
@@ -276,6 +324,11 @@ def test_other_settings_generators_and_kinds_are_refused(tmp_path, G_I, pca):
                              (stranger, fit_latent_pca(stranger, 500), FULL, rf"'generator': \('{G_I.fingerprint}', '{stranger.fingerprint}'\)")]:
         with pytest.raises(ValueError, match=message): next(train_motion_generator(Videos(), g, p, s, tmp_path))
     assert (tmp_path/'checkpoint.pt').read_bytes() == before
+
+def test_a_run_may_go_on_in_other_chunks(tmp_path, G_I, pca):
+    list(train_motion_generator(Videos(), G_I, pca, FULL, tmp_path, stop_at=2))
+    *_, last = train_motion_generator(Videos(), G_I, pca, replace(FULL, chunk=2), tmp_path)
+    assert last.step == 4
 
 def test_files_of_strangers_are_refused(tmp_path, G_I, pca):
     list(train_motion_generator(Videos(), G_I, pca, replace(FULL, steps=1), tmp_path))

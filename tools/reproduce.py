@@ -1,6 +1,8 @@
 """What `make reproduce` calls: Snakemake over the four notebooks, then the table.
 
     python tools/reproduce.py --preset toy_faces --seeds 1 --cores 2 --results runs
+    python tools/reproduce.py --preset toy_faces --seeds 4 --gpus 4                           a notebook on each of four GPUs
+    python tools/reproduce.py --preset toy_faces --seeds 4 --profile profiles/slurm --gpus 1  jobs of one GPU, through Slurm
 """
 import argparse, fcntl, re, subprocess, sys, time
 from pathlib import Path
@@ -35,19 +37,27 @@ def main():
     p.add_argument('--variants', default='full,no_mi,no_di')
     p.add_argument('--cores', default='2', help='how many notebooks run at the same time')
     p.add_argument('--results', default='runs')
+    p.add_argument('--processes', type=int, default=1, help='processes that share each batch, on all GPUs or on so many cores; notebooks then run one at a time')
+    p.add_argument('--gpus', type=int, default=0, help='GPUs of this machine, one notebook on each; with a profile: 1 for one a job')
+    p.add_argument('--profile', help='a Snakemake profile such as profiles/slurm, which then says how many notebooks run at once')
     p.add_argument('--dry-run', action='store_true')
     a = p.parse_args()
 
+    if a.processes > 1 and a.gpus: sys.exit('--processes shares all GPUs in each notebook, --gpus gives each notebook one: choose')
     from mocogan_hd.experiments import PRESETS  # before a folder is made for a preset that does not exist
     if a.preset not in PRESETS: sys.exit(f'Unknown preset {a.preset!r}. There are: {", ".join(PRESETS)}')
     folder = Path(a.results) / a.preset
     held = lock(folder)
-    command = [sys.executable, '-m', 'snakemake', '--cores', a.cores, '--nolock', '--rerun-incomplete',
+    if a.processes > 1: a.cores = '1'
+    where = ['--workflow-profile', a.profile] if a.profile else ['--cores', str(max(int(a.cores), a.gpus))]
+    if a.gpus and not a.profile: where += ['--resources', f'gpu={a.gpus}']
+    command = [sys.executable, '-m', 'snakemake', *where, '--nolock', '--rerun-incomplete',
                '--rerun-triggers', 'mtime', 'input', 'params', '--quiet', 'rules', 'reason', 'host', '--nocolor',
-               '--config', f'preset={a.preset}', f'seeds={a.seeds}', f'variants={a.variants}', f'results={a.results}']
+               '--config', f'preset={a.preset}', f'seeds={a.seeds}', f'variants={a.variants}', f'results={a.results}', f'gpus={a.gpus}', f'processes={a.processes}']
     if a.dry_run: return subprocess.call(command + ['--dry-run'])
 
-    print(f'Reproducing {a.preset}: variants {a.variants}, seeds {a.seeds}, {a.cores} notebooks at a time. '
+    how = f'jobs by {a.profile}' if a.profile else f'{a.gpus} notebooks at a time, a GPU each' if a.gpus else f'{a.cores} notebooks at a time'
+    print(f'Reproducing {a.preset}: variants {a.variants}, seeds {a.seeds}, {how}. '
           f'Everything goes to {folder}/', flush=True)
     start = time.time()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=[held.fileno()])  # holds the lock too

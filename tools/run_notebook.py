@@ -3,10 +3,13 @@
     python tools/run_notebook.py nbs/reproduce/3_evaluate.ipynb runs/toy_faces/full/seed-0/3_evaluate.ipynb \\
         preset=toy_faces variant=full seed=0 results=runs
 
+With `--gpus N` in front, it waits for one of N GPUs that no other notebook of this user holds, and shows the notebook that one
+alone. On Slurm, which does so itself, the option does nothing.
+
 Run it from the repository's root, with relative paths, so that no machine's path gets into the output.
 What the cells print is shown live. When a cell fails, the notebook with the error stays as NAME.failed.ipynb.
 """
-import json, logging, os, sys, time, warnings
+import contextlib, fcntl, json, logging, os, re, sys, tempfile, time, warnings
 from pathlib import Path
 
 
@@ -41,6 +44,26 @@ def check_parameters(notebook, given):
         raise SystemExit(f'{notebook} has no parameter {", ".join(unknown)}; it has: {", ".join(allowed)}')
 
 
+@contextlib.contextmanager
+def own_gpu(n, wait=1.):
+    "Hold one of the first `n` visible GPUs, by a lock that the system drops when this process ends, however it ends."
+    if not n or 'SLURM_JOB_ID' in os.environ: yield; return
+    devices = [d.strip() for d in os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(n)))).split(',') if d.strip()][:n]
+    if not devices: raise SystemExit(f'--gpus {n}: CUDA_VISIBLE_DEVICES is empty')
+    folder, before = Path(tempfile.gettempdir())/f'mocogan-hd-gpus-{os.getuid()}', os.environ.get('CUDA_VISIBLE_DEVICES')
+    folder.mkdir(exist_ok=True)
+    while True:
+        for device in devices:
+            with open(folder/re.sub(r'\W', '_', device), 'w') as lock:
+                try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError: continue
+                os.environ['CUDA_VISIBLE_DEVICES'] = device
+                try: yield device
+                finally: os.environ.pop('CUDA_VISIBLE_DEVICES') if before is None else os.environ.update(CUDA_VISIBLE_DEVICES=before)
+                return
+        time.sleep(wait)
+
+
 def run(notebook, output, **given):
     os.environ.setdefault('PYDEVD_DISABLE_FILE_VALIDATION', '1')  # a debugger's warning, of no use here
     logging.getLogger('papermill').setLevel(logging.ERROR)
@@ -72,7 +95,15 @@ def run(notebook, output, **given):
     return 0
 
 
+def main(argv):
+    gpus = 0
+    if argv[:1] == ['--gpus']:
+        if not (len(argv) > 1 and argv[1].isdigit()): raise SystemExit(f'--gpus wants a number, got {argv[1:2]}')
+        gpus, argv = int(argv[1]), argv[2:]
+    if len(argv) < 2: raise SystemExit(__doc__)
+    with own_gpu(gpus): return run(argv[0], argv[1], **dict(map(parameter, argv[2:])))
+
+
 if __name__ == '__main__':
-    if len(sys.argv) < 3: sys.exit(__doc__)
-    try: sys.exit(run(sys.argv[1], sys.argv[2], **dict(map(parameter, sys.argv[3:]))))
+    try: sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt: sys.exit(130)

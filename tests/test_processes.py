@@ -7,10 +7,10 @@ from mocogan_hd.experiments import experiment
 from mocogan_hd.feature_networks import save_feature_network, train_judge
 from mocogan_hd.checkpoints import load_image_generator
 from mocogan_hd.latent_pca import fit_latent_pca
-from mocogan_hd.many_processes import evaluation_stage, launch, load_seen
+from mocogan_hd.many_processes import STORE_OF_ITS_OWN, evaluation_stage, launch, load_seen
 
 HERE = Path(__file__).parent
-ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': '1', 'PYTHONWARNINGS': 'ignore'}
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': '1', 'PYTHONWARNINGS': 'ignore', **STORE_OF_ITS_OWN}
 
 def start(processes, *arguments, restarts=0):
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(processes), '--max_restarts', str(restarts)]

@@ -21,7 +21,7 @@ from .basics import atomic_path, seeded, tensors_hash
 from .biggan import BigGAN
 from .stylegan2 import EqualLinear, Generator, StyledConv, ToRGB, truncate
 
-# %% ../nbs/09_image_generator.ipynb #45fab81b
+# %% ../nbs/09_image_generator.ipynb #04bcb78d
 def pooling(
     resolution:int, # the generator's pixels a side
     smaller:int|None, # what is wanted; None: the same
@@ -72,6 +72,7 @@ class ImageGenerator(nn.Module):
         latents:torch.Tensor, # (B, D) or (B, T, D)
         noise:list[torch.Tensor]|None=None, # from `sample_noise(B)`, shared by the frames of a clip; default: the stored maps, the same for all
         chunk:int|None=None, # frames of each clip that are made at once, and once more in the backward pass; None: all, and once
+        kept:int=0, # chunks, the last ones, that are not made once more: their memory for their time
         resolution:int|None=None, # average-pool the frames to this side; None: as they are
         dtype:torch.dtype|None=None, # of the convolutions, e.g. torch.bfloat16; None: that of the codes
     ) -> torch.Tensor: # (B, 3, H, W) or (B, T, 3, H, W), float32
@@ -83,9 +84,9 @@ class ImageGenerator(nn.Module):
             if factor > 1: images = F.avg_pool2d(images, factor)
             return images.reshape(*codes.shape[:-1], *images.shape[1:])
         if chunk is None or latents.ndim == 2 or chunk >= latents.shape[1]: return frames(latents)
-        if torch.is_grad_enabled() and latents.requires_grad: parts = [checkpoint(frames, c, use_reentrant=False) for c in latents.split(chunk, 1)]
-        else: parts = [frames(c) for c in latents.split(chunk, 1)]
-        return torch.cat(parts, 1)
+        chunks = latents.split(chunk, 1)
+        again = max(len(chunks) - kept, 0) if torch.is_grad_enabled() and latents.requires_grad else 0
+        return torch.cat([checkpoint(frames, c, use_reentrant=False) if i < again else frames(c) for i, c in enumerate(chunks)], 1)
 
     def _images(self, w, noise, dtype): return self.network.synthesis(w, noise, dtype)
 

@@ -26,7 +26,7 @@ from .losses import (feature_matching, gradient_penalty, hinge_d, hinge_g, info_
 from .motion_generator import MotionGenerator
 from .video_discriminator import VideoDiscriminator, condition_on_first
 
-# %% ../nbs/17_motion_step.ipynb #9e0c01f5
+# %% ../nbs/17_motion_step.ipynb #7de7a129
 @dataclass(frozen=True)
 class MotionTraining:
     "How a motion generator is trained. Defaults are for 32 pixels on two cores; the published values stand in the comments."
@@ -38,6 +38,7 @@ class MotionTraining:
     fresh_fakes:bool = False # draw new clips for the discriminator step (True), or use those of the last generator step
     video_resolution:int|None = None # pixels a side that the discriminators see (128); frames are average-pooled to it; None: the image generator's
     chunk:int|None = None # frames of each clip synthesised at once, and again in the backward pass: memory of one chunk; None: all, once
+    kept_chunks:int = 0 # of these, the last ones, that are not synthesised again: their memory for their time
     precision:str = 'float32' # of convolutions: 'float32', 'bfloat16' or 'float16'; losses, penalties and demodulation stay in float32
     compile:bool = False # synthesis through torch.compile: a minute at the start, worth it on GPUs
     # motion generator
@@ -77,13 +78,14 @@ class MotionTraining:
         for name in ('batch_size', 'steps', 'g_steps', 'interval', 'hidden', 'lr', 'dv_lr', 'di_lr', 'lambda_', 'penalty_every', 'queue', 'temperature',
                      'dv_width', 'dv_layers', 'di_width'):
             if getattr(self, name) <= 0: raise ValueError(f'{name}={getattr(self, name)} must be positive')
+        if self.kept_chunks < 0: raise ValueError(f'kept_chunks={self.kept_chunks} must not be negative')
         if self.chunk is not None and self.chunk < 1: raise ValueError(f'chunk={self.chunk}: give at least 1 frame, or None for all')
         if self.n_pca is not None and self.n_pca < 1: raise ValueError(f'n_pca={self.n_pca}: give at least 1 direction, or None for no PCA residual')
         if not (0 <= self.reverse <= 1 and 0 <= self.ema < 1): raise ValueError(f'reverse={self.reverse} must lie in [0, 1] and ema={self.ema} in [0, 1)')
         if self.n_frames < (least := 3 + self.condition_on_first): raise ValueError(f'n_frames={self.n_frames}: D_V needs at least {least} frames')
         if not self.video_loss and self.image_loss == 'none': raise ValueError('video_loss=False and image_loss="none" leave nothing to learn from')
 
-# %% ../nbs/17_motion_step.ipynb #daa74bd1
+# %% ../nbs/17_motion_step.ipynb #6c8962c4
 class MotionTrainer:
     "Networks, optimisers and one step; `state_dict` holds all that a resumed run needs."
     def __init__(self, image_generator:ImageGenerator, pca:LatentPCA, settings:MotionTraining):
@@ -147,7 +149,7 @@ class MotionTrainer:
     def load_state_dict(self, state:dict, path:str|Path='checkpoint'):
         "Continue; other settings or another image generator are refused."
         was, now = json.loads(state['settings']), json.loads(json.dumps(asdict(self.settings)))
-        changed = {k: (was.get(k), now[k]) for k in now if was.get(k) != now[k] and k not in ('chunk', 'compile')} # these change no number
+        changed = {k: (was.get(k), now[k]) for k in now if was.get(k) != now[k] and k not in ('chunk', 'kept_chunks', 'compile')} # these change no number
         if state['generator'] != self.G_I.fingerprint: changed['generator'] = (state['generator'], self.G_I.fingerprint)
         if changed: raise ValueError(f'{path} was made with other settings (there, now): {changed}; delete it to start anew, or give the same settings')
         for k, m in self.modules().items(): m.load_state_dict(state['modules'][k])
@@ -159,7 +161,7 @@ def build_motion_generator(latent_dim:int, pca:LatentPCA|None, s:MotionTraining)
     "The motion generator that the settings describe."
     return MotionGenerator(latent_dim, None if s.n_pca is None else pca, s.hidden, s.n_pca or latent_dim, s.lambda_, s.a_std)
 
-# %% ../nbs/17_motion_step.ipynb #31ea0c50
+# %% ../nbs/17_motion_step.ipynb #8efa03d7
 class Fakes(NamedTuple):
     "A batch of generated clips and what the losses need of their making."
     clips:torch.Tensor # (B, T, 3, H, W)
@@ -178,7 +180,7 @@ def draw_fakes(
     w1, eps = mine(G_I.sample_latents(b, g)), mine(G_M.sample_eps(b, s.n_frames, g))
     maps = [mine(m) for m in G_I.sample_noise(b, g)]
     trajectory, eps_hat = G_M(w1, eps)
-    synthesize = partial(G_I.synthesize, noise=maps, chunk=s.chunk, resolution=s.video_resolution, dtype=trainer.dtype)
+    synthesize = partial(G_I.synthesize, noise=maps, chunk=s.chunk, kept=s.kept_chunks, resolution=s.video_resolution, dtype=trainer.dtype)
     with torch.no_grad(): first = synthesize(w1[:, None])
     clips = torch.cat([first, synthesize(trajectory[:, 1:])], 1)
     return Fakes(clips, trajectory, eps, eps_hat, clips[:, 0].detach(), a_later_frame(clips, trainer, g))

@@ -21,7 +21,7 @@ from .basics import atomic_path, seeded, tensors_hash
 from .biggan import BigGAN
 from .stylegan2 import EqualLinear, Generator, StyledConv, ToRGB, truncate
 
-# %% ../nbs/09_image_generator.ipynb #04bcb78d
+# %% ../nbs/09_image_generator.ipynb #e46bae3b
 def pooling(
     resolution:int, # the generator's pixels a side
     smaller:int|None, # what is wanted; None: the same
@@ -72,9 +72,9 @@ class ImageGenerator(nn.Module):
         latents:torch.Tensor, # (B, D) or (B, T, D)
         noise:list[torch.Tensor]|None=None, # from `sample_noise(B)`, shared by the frames of a clip; default: the stored maps, the same for all
         chunk:int|None=None, # frames of each clip that are made at once, and once more in the backward pass; None: all, and once
-        kept:int=0, # chunks, the last ones, that are not made once more: their memory for their time
         resolution:int|None=None, # average-pool the frames to this side; None: as they are
         dtype:torch.dtype|None=None, # of the convolutions, e.g. torch.bfloat16; None: that of the codes
+        kept:int=0, # of the chunks, the last ones, that are not made once more: their memory for their time
     ) -> torch.Tensor: # (B, 3, H, W) or (B, T, 3, H, W), float32
         "Pictures, or clips, of latent codes."
         if latents.shape[-1] != self.latent_dim: raise ValueError(f'latents of width {latents.shape[-1]} do not fit this generator, which wants {self.latent_dim}')

@@ -2,7 +2,7 @@
 import json
 import pandas as pd
 import pytest
-from mocogan_hd.report import collect, make_table, paired_differences, write_report
+from mocogan_hd.report import CLAIMS, PAPER_ABLATION, ROWS, beside_paper, collect, make_table, paired_differences, plot_differences, verdict, verdicts, write_report
 
 def put(folder, variant, seed, value, name='frechet_judge_8_16f'):
     path = folder/variant/f'seed-{seed}'/'metrics.json'
@@ -30,3 +30,32 @@ def test_files_are_written(tmp_path):
     write_report(tmp_path)
     assert pd.read_csv(tmp_path/'table.csv').variant.tolist() == ['real', 'static', 'full', 'no_mi', 'no_di']
     assert '| full' in (tmp_path/'table.md').read_text() and (tmp_path/'metrics.png').stat().st_size > 1000
+
+def several(folder, variant, metrics):
+    for seed, values in enumerate(zip(*metrics.values())):
+        path = folder/variant/f'seed-{seed}'/'metrics.json'
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps([dict(metric=k, name=f'{k}_judge_8_16f', value=v, low=v, high=v, n=8) for k, v in zip(metrics, values)]))
+
+def test_a_claim_is_judged_by_the_interval_over_seeds(tmp_path):
+    several(tmp_path, 'full', dict(drift_at_motion=[.1, .12, .11], magnitude=[.9, .8, 1.], spread=[1.2, 1.3, 1.1]))
+    several(tmp_path, 'no_di', dict(drift_at_motion=[.2, .21, .22], magnitude=[.9, .6, .5], spread=[1.5, 1.1, 1.3]))
+    frame, claims = collect(tmp_path), {(c.variant, c.metric): c for c in CLAIMS}
+    assert verdict(claims['no_di', 'drift_at_motion'], frame) == 'too little motion to judge' # no_di moves 0.67 of real
+    assert verdict(claims['no_di', 'spread'], frame) == 'no difference shown'
+    moving = frame.assign(value=frame.value.where(frame.metric != 'magnitude', .9))
+    assert verdict(claims['no_di', 'drift_at_motion'], moving) == 'as claimed'
+    assert verdict(claims['no_mi', 'diversity'], frame) == 'not run'
+    assert len(verdicts(frame)) == len(CLAIMS) and {c.variant for c in CLAIMS} <= set(ROWS)
+
+def test_the_interval_is_students(tmp_path):
+    several(tmp_path, 'full', dict(spread=[0., 0., 0.])); several(tmp_path, 'no_di', dict(spread=[1., 2., 3.]))
+    d = paired_differences(collect(tmp_path)).loc[('no_di', 'spread')]
+    assert (d.low, d.high) == pytest.approx((2 - 4.3027/3**.5, 2 + 4.3027/3**.5), abs=1e-3)
+    assert plot_differences(collect(tmp_path)).axes
+
+def test_the_papers_figures_have_a_column_of_their_own_with_marks(tmp_path):
+    put(tmp_path, 'full', 0, 1.)
+    table = beside_paper(make_table(collect(tmp_path)))
+    assert table.iloc[:, -1]['full'].endswith('[P]') and table.iloc[:, -1]['no_mi'] == '–' and set(PAPER_ABLATION) <= set(ROWS)
+    assert all('[M] unconfirmed' in v for k, v in PAPER_ABLATION.items() if k != 'full')

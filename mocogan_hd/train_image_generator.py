@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AUGMENTATIONS', 'd_loss', 'g_loss', 'r1_penalty', 'augment', 'ImageTraining', 'ImageTrainer', 'train_image_generator']
 
-# %% ../nbs/11_train_image_generator.ipynb #4e0b3587
+# %% ../nbs/11_train_image_generator.ipynb #031b01ee
 import json, math, time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -19,6 +19,7 @@ from .basics import Progress, Share, atomic_path, average, average_gradients, ch
 from .clips import save_image, tile
 from .image_generator import save_image_generator
 from .stylegan2 import Discriminator, Generator, check_resolution
+from .video_data import ahead
 
 # %% ../nbs/11_train_image_generator.ipynb #c005
 def d_loss(
@@ -177,7 +178,7 @@ class ImageTrainer:
         self.opt_G.load_state_dict(state['opt_G']); self.opt_D.load_state_dict(state['opt_D'])
         self.step = state['step']
 
-# %% ../nbs/11_train_image_generator.ipynb #3c05e43c
+# %% ../nbs/11_train_image_generator.ipynb #712916d1
 def train_image_generator(
     source, # a clip source: `.images(n, generator, share)` and `.resolution`
     settings:ImageTraining,
@@ -199,9 +200,9 @@ def train_image_generator(
     writes = trainer.share.index == 0
     trainer.accelerator.wait_for_everyone() # before anybody writes
     began, before = time.monotonic(), log[-1]['minutes'] if log else 0.
-    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext() as board:
-        while trainer.step < end:
-            real = source.images(settings.batch_size, sub_seed(settings.seed, 'image data', trainer.step), trainer.share)
+    def images(step): return source.images(settings.batch_size, sub_seed(settings.seed, 'image data', step), trainer.share)
+    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext() as board, ahead(images, range(trainer.step, end)) as batches:
+        for real in batches:
             losses = trainer.train_step(real)
             save = trainer.step % save_every == 0 or trainer.step == end
             if writes and (save or trainer.step % 50 == 0):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['vital_signs', 'Report', 'train_motion_generator', 'sample_fixed', 'save_motion_generator', 'load_motion_generator']
 
-# %% ../nbs/18_train_motion_generator.ipynb #e1a99c22
+# %% ../nbs/18_train_motion_generator.ipynb #e732797b
 import json, time
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -19,6 +19,7 @@ from .image_generator import ImageGenerator, load_strictly, pooling, read_header
 from .latent_pca import LatentPCA
 from .motion_generator import MotionGenerator
 from .motion_step import Fakes, MotionTrainer, MotionTraining, build_motion_generator, train_step
+from .video_data import ahead
 
 # %% ../nbs/18_train_motion_generator.ipynb #557ecbee
 @torch.no_grad()
@@ -28,7 +29,7 @@ def vital_signs(trainer:MotionTrainer, fakes:Fakes, real:torch.Tensor) -> dict[s
     moved, real_moved, spread = average(torch.stack([amount(fakes.clips), amount(real.to(fakes.clips)), trainer.pca.spread(fakes.trajectory[:, -1]).mean()])).tolist()
     return dict(motion=moved/max(real_moved, 1e-6), spread=spread)
 
-# %% ../nbs/18_train_motion_generator.ipynb #fa88f316
+# %% ../nbs/18_train_motion_generator.ipynb #2f186fb3
 class Report(NamedTuple):
     "What the loop tells after each checkpoint."
     step:int
@@ -61,9 +62,9 @@ def train_motion_generator(
     trainer.accelerator.wait_for_everyone() # before anybody writes
     if trainer.step >= end: yield Report(trainer.step, pd.DataFrame(rows), sample_fixed(trainer))
     recent = []
-    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext() as board:
-        while trainer.step < end:
-            real = source.clips(settings.batch_size, settings.n_frames, seeded(sub_seed(settings.seed, 'motion data', trainer.step)), settings.interval, trainer.share)
+    def clips(step): return source.clips(settings.batch_size, settings.n_frames, seeded(sub_seed(settings.seed, 'motion data', step)), settings.interval, trainer.share)
+    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext() as board, ahead(clips, range(trainer.step, end)) as batches:
+        for real in batches:
             losses, fakes = train_step(trainer, real)
             save = trainer.step % save_every == 0 or trainer.step == end
             recent.append(losses)

@@ -18,7 +18,7 @@ from .clips import from_uint8, strip
 from .video_data import Unread, Video, VideoFolder, VideoSet, ahead, default_test, reason_of, resize_frames, split_videos
 from .video_files import Unusable, find_videos, open_video, stamp
 
-# %% ../nbs/05_prepared_data.ipynb #1b14a7ba
+# %% ../nbs/05_prepared_data.ipynb #31bc6164
 class Inspection(NamedTuple):
     "What is in a folder of videos."
     table:pd.DataFrame # a row a video: name, frames, size, rate, seconds, usable, reason
@@ -35,11 +35,12 @@ def inspect_videos(
     form:str='auto', # what images are, see `find_videos`
     fps:float|None=None, # resample to this rate
     decode:bool=True, # decode everything, which finds damage inside a file; else believe headers
+    workers:int=1, # threads that look
 ) -> Inspection:
     "Every video below a folder, with the reason where one cannot be used."
     root, refused, need = Path(root), {}, (n_frames - 1)*interval + 1
     found = find_videos(root, form, refused)
-    with ahead(lambda i: _look(found[i], root, fps, decode), range(len(found))) as looks: looked = list(looks)
+    with ahead(lambda i: _look(found[i], root, fps, decode), range(len(found)), workers, workers) as looks: looked = list(looks)
     table = [dict(row, usable=not (why := row['reason'] or (f'{need} frames needed' if row['frames'] < need else '')), reason=why) for row in looked]
     table += [dict(name=str(path.relative_to(root)), form='', frames=0, size='', rate=np.nan, seconds=np.nan, usable=False, reason=reason) for path, reason in refused.items()]
     good = [k for k, row in enumerate(table[:len(found)]) if row['usable']]
@@ -48,7 +49,8 @@ def inspect_videos(
     for k in shown:
         try: strips[table[k]['name']] = torch.nn.functional.pad(strip(_evenly(open_video(found[k], fps), columns, resolution)), (0, 0, 0, 1), value=1)
         except Unusable as e: table[k] |= dict(usable=False, reason=reason_of(table[k]['name'], e))
-    return Inspection(pd.DataFrame(table), torch.cat(list(strips.values()), 1)[:, :-1] if strips else None, list(strips))
+    order = ['name', 'form', 'frames', 'size', 'rate', 'seconds', 'usable', 'reason']
+    return Inspection(pd.DataFrame(table)[order], torch.cat(list(strips.values()), 1)[:, :-1] if strips else None, list(strips))
 
 def _look(found, root, fps, decode):
     "A row of the table."

@@ -124,7 +124,7 @@ def _tar_table(archive):
         for i in t:
             if not i.isdir(): yield i.name, i.size, i.offset_data, '' if i.isfile() and not i.issparse() else 'is a link, a device or a sparse file'
 
-# %% ../nbs/03_video_files.ipynb #d0d0798b
+# %% ../nbs/03_video_files.ipynb #3baa7c33
 def to_rgb(
     im:Image.Image, # of any mode
 ) -> np.ndarray: # (H, W, 3) uint8
@@ -134,7 +134,9 @@ def to_rgb(
         values = np.asarray(im)
         if values.min() < 0 or values.max() > 65535: raise ValueError('it has 32-bit values, 8 or 16 were expected')
         return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, 2)
-    if im.has_transparency_data: im = Image.alpha_composite(Image.new('RGBA', im.size, (0, 0, 0, 255)), im.convert('RGBA'))
+    if im.has_transparency_data:
+        im = im.convert('RGBA')
+        if im.getchannel('A').getextrema()[0] < 255: im = Image.alpha_composite(Image.new('RGBA', im.size, (0, 0, 0, 255)), im)
     return np.asarray(im.convert('RGB'))
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ class Source(NamedTuple):
     fingerprint:str
     about:dict # for the record
 
-# %% ../nbs/24_protocols.ipynb #4c8e9cdb
+# %% ../nbs/24_protocols.ipynb #2f287884
 def video_source(
     p:Protocol,
     videos, # a `VideoSet` or another clip source, at the protocol's resolution
@@ -150,7 +150,7 @@ def generated_source(p:Protocol, generated:Generated|GeneratedFolder) -> Source:
     if n > len(videos): raise ValueError(f'{p.name} wants {n} clips, {Path(generated.folder).name} holds {len(videos)}: another number of clips is another protocol, choose n')
     def read(i):
         if videos.videos[i].n_frames < need: raise ValueError(f'{p.name} wants {need} frames of each clip, {videos.videos[i].name} has {videos.videos[i].n_frames}')
-        return from_uint8(videos.videos[i].read()[:need:k])
+        return from_uint8(videos.videos[i].take(range(0, need, k)))
     return Source(lambda pairs: torch.stack([read(i) for i, _ in pairs]), videos.fingerprint, dict(kind='clips', fingerprint=videos.fingerprint, clips=len(videos), interval=generated.interval))
 
 def as_source(p:Protocol, what, seed:int) -> Source:
@@ -226,7 +226,7 @@ def protocol_network(p:Protocol, device:torch.device|None=None) -> PublishedNetw
     sum_over_processes(torch.zeros(1))
     return (network or load()).to(device or torch.accelerator.current_accelerator(check_available=True) or torch.device('cpu'))
 
-# %% ../nbs/24_protocols.ipynb #d7146193
+# %% ../nbs/24_protocols.ipynb #bfd30b38
 class Result(NamedTuple):
     "A number, and how it came about."
     metric:Metric # of the generated clips
@@ -244,6 +244,7 @@ def compare(
 ) -> Result: # the same in every process
     "Measure clips by a protocol, as many of either side as it says."
     p = protocol(p) if isinstance(p, str) else p
+    if p.metric == 'lpips_diversity': real = None # videos share no content
     if p.two_sided and real is None: raise ValueError(f'{p.name} is a distance: real videos are needed')
     if network is not None and (p.metric in OFFICIAL and not (isinstance(network, PublishedNetwork) and network.sha256) or network.kind != p.network):
         raise ValueError(f'{p.name} is measured with {p.network}, read from its published file; a number from {network.kind!r} is called frechet_{network.kind}_...')

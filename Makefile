@@ -16,7 +16,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 BIN  := .venv/bin
 ENV  := .venv/.installed
 RUN  := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONNOUSERSITE=1
-.PHONY: help reproduce test env lab readme publish clean-runs
+.PHONY: help reproduce videos test env lab readme publish clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,8 @@ help:
 	@echo "                also VARIANTS=full,no_mi  RESULTS=runs; presets: smoke, toy_faces, toy_robots, weizmann; the paper's, for GPUs:"
 	@echo "                ucf101, faceforensics, sky_timelapse, ffhq_vox, ffhq1024_vox, afhq_vox, anime_vox, church_tlvdb"
 	@echo "                PROCESSES=4: each notebook by four processes; GPUS=4: a notebook on each; PROFILE=profiles/slurm: as jobs"
+	@echo "make videos FOLDER=~/holiday [MINUTES=60] [RESOLUTION=64] [NAME=holiday] [SEED=0] [MORE='width=4 n_frames=24']"
+	@echo "                your own videos: train, sample, measure, and read what the numbers say, in runs/own/holiday"
 	@echo "make test       what CI runs: export, clean, README, notebooks, pytest, a small reproduction"
 	@echo "make lab        JupyterLab with this environment"
 	@echo "make readme     write README.md from nbs/index.ipynb"
@@ -52,6 +54,10 @@ $(ENV): pyproject.toml constraints.txt
 
 reproduce: $(ENV)
 	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' --variants '$(VARIANTS)' --cores '$(CORES)' --results '$(RESULTS)' --processes '$(PROCESSES)' --gpus '$(GPUS)' $(if $(PROFILE),--profile '$(PROFILE)')
+
+videos: $(ENV)
+	@test -n '$(FOLDER)' || { echo 'make videos FOLDER=~/holiday: which folder holds the videos?' >&2; exit 1; }
+	@$(RUN) python tools/own_videos.py '$(FOLDER)' $(if $(NAME),--name '$(NAME)') $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(RESOLUTION),--resolution '$(RESOLUTION)') $(if $(SEED),--seed '$(SEED)') $(MORE)
 
 TABLE := runs/test/smoke/table.csv
 test: $(ENV)

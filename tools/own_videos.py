@@ -1,0 +1,44 @@
+"""What `make videos` calls: nbs/reproduce/own_videos.ipynb over a folder of videos, then where the samples are.
+
+    python tools/own_videos.py ~/holiday --minutes 60
+    python tools/own_videos.py sky48 --preset sky48 --hide-real      a set by name; no real frame in the notebook
+"""
+import argparse, re, sys
+from pathlib import Path
+
+root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(root / 'tools'))
+import reproduce, run_notebook
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description='From a folder of videos to a sheet of generated ones.')
+    p.add_argument('folder', help='folder, zip or tar of videos; or a set by name, such as sky48')
+    p.add_argument('--name', help="of the run (the folder's)")
+    p.add_argument('--results', default='runs/own')
+    p.add_argument('--minutes', type=float, help='of training, images and motion together (60)')
+    p.add_argument('--resolution', type=int, help='pixels a side, a power of two (64)')
+    p.add_argument('--seed', type=int)
+    p.add_argument('--preset')
+    p.add_argument('--hide-real', action='store_true', help='show no frame of the videos in the notebook')
+    p.add_argument('more', nargs='*', metavar='NAME=VALUE', help='other parameters of the notebook, such as n_images=50000')
+    a = p.parse_intermixed_args(argv)
+    folder = Path(a.folder).expanduser()
+    here = folder.exists()
+    if not here and not re.fullmatch(r'\w+', a.folder): sys.exit(f'{folder} does not exist')
+    name = a.name or re.sub(r'[^\w.-]+', '_', folder.resolve().stem if here else a.folder)
+    out = root / a.results / name
+    given = {k: v for k in ('minutes', 'resolution', 'seed', 'preset') if (v := getattr(a, k)) is not None}
+    given |= dict(map(run_notebook.parameter, a.more))
+    held = reproduce.lock(out)
+    code = run_notebook.run(root / 'nbs/reproduce/own_videos.ipynb', out / 'own_videos.ipynb', videos=str(folder.resolve()) if here else a.folder,
+                            name=name, results=a.results, show_real=not a.hide_real, **given)
+    if code: return code
+    shown = Path(a.results) / name
+    print(f'\n{(out / "reading.md").read_text()}\nsamples:       {shown}/samples.png, samples.gif, samples.mp4\nthe notebook:  {shown}/own_videos.ipynb')
+    return 0
+
+
+if __name__ == '__main__':
+    try: sys.exit(main())
+    except KeyboardInterrupt: sys.exit(130)

@@ -21,7 +21,7 @@ from .basics import atomic_path, data_root, load_json, save_json
 from .video_files import Found, Unusable, VideoFile, find_videos, natural_key, open_video
 from .video_data import held_out_groups, resize_frames
 
-# %% ../nbs/06_paper_data.ipynb #eb386a1f
+# %% ../nbs/06_paper_data.ipynb #e99613bc
 @dataclass(frozen=True)
 class PaperSet:
     "What is publicly known of a set. A ? marks what is remembered and was not looked up."
@@ -50,9 +50,9 @@ PAPER_SETS = {
     'tlvdb': PaperSet('TLVDB (Shih and others 2013): time-lapses of scenes', 'https://people.csail.mit.edu/yichangshih/time_lapse ?', 'the video database ?', 'any folders of video files ?',
         'research use ?', 'none: a fifth held out by a hash of names', 'tlvdb', None),
     'weizmann': PaperSet('Weizmann actions, as the MoCoGAN repository has them: 72 clips', 'https://github.com/sergeytulyakov/mocogan', 'the folder data/actions of the repository',
-        '{0,1,3,4}/NUMBER.jpg, strips of 64x64', 'no licence stated; research use', 'persons 4 and 7 held out (chapter 4)', 'weizmann', None, 'the commit of the repository'),
+        '{0,1,3,4}/NUMBER.jpg, strips of 64x64', 'no licence stated; research use', 'persons 4 and 7 held out (chapter 4)', 'weizmann', None, 'none published; of the copy used here: `weizmann().content_hash` begins d3bf96f26d959a40'),
     'sky48': PaperSet('48 clips of Sky Time-lapse, as the MDGAN repository shows them', 'https://github.com/weixiong-ur/mdgan', 'the file sample_outputs/real_video.mp4 of the repository',
-        'one file, a grid of 6x8 clips', 'no licence stated; research use', '10 held out by a hash (chapter 4)', 'sky_timelapse', None, 'the commit of the repository'),
+        'one file, a grid of 6x8 clips', 'no licence stated; research use', '10 held out by a hash (chapter 4)', 'sky_timelapse', None, 'none published; SHA-256 of the copy used here begins 2888bb544fe7c03e'),
 }
 
 # %% ../nbs/06_paper_data.ipynb #3cfcfefd

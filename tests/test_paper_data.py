@@ -262,7 +262,8 @@ def test_links_where_possible_and_copies_where_not(tmp_path, monkeypatch):
 def test_real_weizmann_is_whole(tmp_path):
     report = prepare_set('weizmann', data_root()/'weizmann', tmp_path/'weizmann')
     assert report.status.tolist() == ['written']*72 and report.frames.sum() == 5_290 and report.frames.between(51, 146).all()
-    assert weizmann(tmp_path/'weizmann', 16).fingerprint == weizmann(None, 16).fingerprint
+    assert (made := weizmann(tmp_path/'weizmann', 16)).fingerprint == weizmann(None, 16).fingerprint
+    assert made.content_hash[:16] in PAPER_SETS['weizmann'].checksum
     sides = [{int(Path(v.name).stem)//2 for v in weizmann(tmp_path/'weizmann', 16, s).videos} for s in ('train', 'test')]
     assert not sides[0] & sides[1] # mirrored pairs are on one side
 
@@ -272,5 +273,6 @@ def test_real_sky48(tmp_path, monkeypatch):
     prepare_set('sky48', data_root()/'sky_timelapse', tmp_path/'sky_timelapse')
     monkeypatch.setenv('MOCOGAN_HD_DATA', str(tmp_path))
     train, test = clip_source('sky48', 16), clip_source('sky48', 16, 'test')
+    assert train.content_hash in PAPER_SETS['sky48'].checksum
     assert (len(train), len(test)) == (38, 10) and all(v.n_frames == 32 for v in train.videos)
     with pytest.raises(FileNotFoundError, match='preset sky48 only'): clip_source('sky_timelapse', 16)

@@ -7,8 +7,8 @@ __all__ = ['OFFICIAL', 'NAMED', 'Protocol', 'protocol', 'protocol_table', 'as_re
            'video_source', 'generated_source', 'as_source', 'look_at', 'look_once', 'MovingFeatures',
            'protocol_network', 'Result', 'compare']
 
-# %% ../nbs/24_protocols.ipynb #bb1460b7
-import copy, functools, hashlib, json, re
+# %% ../nbs/24_protocols.ipynb #666e6cd3
+import copy, functools, hashlib, importlib.metadata, json, re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,7 +158,7 @@ def as_source(p:Protocol, what, seed:int) -> Source:
     if isinstance(what, (Generated, GeneratedFolder)): return generated_source(p, what)
     return video_source(p, VideoFolder(what, p.resolution, keep=False) if isinstance(what, (str, Path)) else what, seed)
 
-# %% ../nbs/24_protocols.ipynb #6ceb9f02
+# %% ../nbs/24_protocols.ipynb #8cd236c2
 def _pairs(p, units):
     "(content, motion) of the clips of some units."
     return [(i, i*p.times + j) for i in units for j in range(p.times)] if p.metric == 'lpips_diversity' else [(i, i) for i in units]
@@ -180,12 +180,13 @@ def look_at(
     p:Protocol,
     source:Source,
     network:nn.Module, # of the protocol
-    batch_size:int=8, # clips at a time (contents, for LPIPS diversity)
+    batch_size:int|None=None, # clips at a time (contents, for LPIPS diversity); default: four million pixels, at most 64 clips
 ) -> Moments|ScoreSums: # of the clips of all processes
     "What one side of a protocol comes to; no process holds more clips than a batch."
     share, device = this_share(), next(iter(network.parameters()), torch.zeros(0)).device
     kept = ScoreSums(network.width, p.n, p.times) if p.metric == 'is' else Moments(network.width if p.two_sided else 1, 20 if network.width <= 1024 else 8)
     units = range(p.n*p.times if p.metric == 'is' else p.n)[share.index::share.of]
+    batch_size = batch_size or max(1, min(64, 2**22//(p.frames*p.resolution**2*(p.times if p.metric == 'lpips_diversity' else 1))))
     for at in range(0, len(units), batch_size):
         now = list(units[at:at + batch_size])
         clips = source.clips(_pairs(p, now))
@@ -194,8 +195,8 @@ def look_at(
         kept.add(_rows(p, network, clips.to(device)).cpu(), now)
     return kept.gathered()
 
-# %% ../nbs/24_protocols.ipynb #8f9e9417
-def look_once(p:Protocol, source:Source, network:nn.Module, batch_size:int=8) -> tuple[Moments|ScoreSums, bool]: # and whether they were in the cache
+# %% ../nbs/24_protocols.ipynb #b51c4b66
+def look_once(p:Protocol, source:Source, network:nn.Module, batch_size:int|None=None) -> tuple[Moments|ScoreSums, bool]: # and whether they were in the cache
     "`look_at`, remembered in the cache folder."
     about = dict(protocol=p.name, source=source.fingerprint, network=network.sha256, version='1')
     path = cache_folder()/'statistics'/f'{p.name}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.safetensors'
@@ -226,7 +227,7 @@ def protocol_network(p:Protocol, device:torch.device|None=None) -> PublishedNetw
     sum_over_processes(torch.zeros(1))
     return (network or load()).to(device or torch.accelerator.current_accelerator(check_available=True) or torch.device('cpu'))
 
-# %% ../nbs/24_protocols.ipynb #bfd30b38
+# %% ../nbs/24_protocols.ipynb #07a4bb25
 class Result(NamedTuple):
     "A number, and how it came about."
     metric:Metric # of the generated clips
@@ -239,7 +240,7 @@ def compare(
     fake, # `Generated`, `GeneratedFolder`, or videos as above
     network:nn.Module|None=None, # for 'frechet' of another network; default: the protocol's, from the cache folder
     seed:int=0, # of the choice of real clips
-    batch_size:int=8, # clips at a time
+    batch_size:int|None=None, # clips at a time, see `look_at`; the number does not depend on it
     device:torch.device|None=None, # default: an accelerator if there is one
 ) -> Result: # the same in every process
     "Measure clips by a protocol, as many of either side as it says."
@@ -254,5 +255,6 @@ def compare(
     def number(k): return (inception_score if p.metric == 'is' else mean_of_moments)(p.name, kept[k][0])
     metric, extra = frechet_of_moments(p.name, kept['fake'][0], kept['real'][0]) if p.two_sided else number('fake')
     record = dict(name=p.name, network=dict(kind=p.network, files={f: h for f, h in zip(getattr(network, 'files', ()), network.sha256.split())}, sha256=network.sha256), seed=seed, processes=this_share().of, **extra,
+                  versions={k: importlib.metadata.version(k) for k in ('torch', 'torch-fidelity', 'lpips')},
                   **{k: s.about for k, s in sides.items()}, real_from_cache=kept['real'][1] if 'real' in kept else None)
     return Result(metric, number('real')[0] if 'real' in kept and not p.two_sided else None, record)

@@ -8,8 +8,9 @@ import torch
 
 import goldens
 from mocogan_hd.basics import load_json
-from mocogan_hd.cli import FORMATS, clips_of, inspect_path, load_players, main, parser, sort_paths
+from mocogan_hd.cli import FORMATS, clips_of, evaluate_clips, inspect_path, load_players, main, parser, real_batches, sort_paths
 from mocogan_hd.clips import save_strip
+from mocogan_hd.feature_networks import FrameEmbedding, fit_directions
 from mocogan_hd.image_generator import ImageGenerator, save_image_generator
 from mocogan_hd.latent_pca import fit_latent_pca
 from mocogan_hd.motion_generator import MotionGenerator
@@ -19,6 +20,7 @@ from mocogan_hd.sampling import sample_clips
 from mocogan_hd.stylegan2 import Generator
 from mocogan_hd.toy_faces import ToyFaces
 from mocogan_hd.train_motion_generator import save_motion_generator
+from mocogan_hd.video_data import VideoFolder
 from test_published_networks import write_script
 
 def process(*argv):
@@ -186,6 +188,18 @@ def test_real_clips_are_nearer_to_real_clips(small, tmp_path, capsys):
     assert real['frechet'] < fake['frechet'] and {'diversity', 'noise_share'} <= set(fake) - set(real)
     still = {r['metric']: r['value'] for r in load_json(tmp_path/'b/evaluation.json')['baselines']['frame 1 repeated']}
     assert still['magnitude'] == 0 and still['drift_per_motion'] is None
+
+def test_a_tensor_or_batches_and_parts_that_are_equal(small):
+    "What is streamed is what was held before."
+    real = VideoFolder(small/'real', 16)
+    for n in (1, 12, 67, 130):
+        batches = list(real_batches(real, n, 4, 3, 2))
+        assert max(map(len, batches)) <= 64 and torch.equal(torch.cat(batches), real.clips(n, 4, 3, 2))
+    network, clips = FrameEmbedding(16).eval(), real.clips(20, 5, 0)
+    fit_directions(network, real)
+    a, b = evaluate_clips(network, clips, real, 1), evaluate_clips(network, iter(clips.split(7)), real, 1)
+    for x, y in zip(a['generated'], b['generated']):
+        assert x['name'] == y['name'] and x['value'] == pytest.approx(y['value'], rel=1e-3, abs=1e-5, nan_ok=True), x['name']
 
 def test_inspect(small, tmp_path, capsys):
     run(capsys, 'sample', small/'release', '--out', tmp_path/'c', '--n', 2, '--frames', 4, '--format', 'strip')

@@ -124,6 +124,16 @@ def test_a_stream_gives_the_distance_of_all_features():
     assert compare(P, real, fake, Pixels(), batch_size=12).metric == r.metric
     assert r.metric.low <= r.metric.value <= r.metric.high and r.record['standard_error'] > 0
 
+def test_no_clip_is_held_longer_than_its_batch():
+    import gc, weakref
+    alive, most = [], []
+    def batches(pairs):
+        gc.collect(); most.append(sum(len(t()) for t in alive if t() is not None))
+        x = ToyFaces('people', 16).clips(len(pairs), 4, pairs[0][0], 2); alive.append(weakref.ref(x))
+        yield x
+    compare(replace(P, n=60), ToyFaces('people', 16), Generated(batches, 2, ''), Pixels(), batch_size=5)
+    assert len(most) == 12 and max(most) <= 5
+
 def test_real_statistics_are_kept_and_only_for_the_same(cache, videos):
     def go(p=P, real=videos, network=None, seed=0): return compare(p, real, faces(frames=p.frames), network or Pixels(), seed=seed)
     first = go()

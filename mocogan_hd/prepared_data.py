@@ -122,7 +122,7 @@ def prepare(
     for i, (p, videos) in enumerate(zip(paths, shards)): _write(p, videos, about | dict(shard=i), source.resolution, workers)
     return paths
 
-# %% ../nbs/05_prepared_data.ipynb #abab7ff5
+# %% ../nbs/05_prepared_data.ipynb #3b6baef0
 def _read_header(path):
     "Metadata, shape of the frames, where they begin; an error names the file."
     if not path.is_file(): raise FileNotFoundError(f'there is no prepared file {path}')
@@ -144,8 +144,8 @@ class _Mapped:
         self.path, self.shape, self.offset, self.first, self.n, self.stamp, self.frames = path, tuple(shape), offset, first, n, stamp(path), None
     def __getstate__(self): return self.__dict__ | dict(frames=None) # another process maps the file itself
     def __call__(self, wanted:Sequence[int]|None=None) -> torch.Tensor:
+        if not self.path.is_file() or stamp(self.path) != self.stamp: raise Unusable(self.path, 'has changed since it was opened') # to read beyond its end would kill the process
         if self.frames is None:
-            if not self.path.is_file() or stamp(self.path) != self.stamp: raise Unusable(self.path, 'has changed since it was opened')
             self.frames = np.memmap(self.path, np.uint8, 'r', self.offset, self.shape)[self.first:self.first + self.n]
         return torch.from_numpy(np.array(self.frames if wanted is None else self.frames[list(wanted)]))
 

@@ -153,7 +153,7 @@ def read_image(file:Path|Member) -> np.ndarray: # (H, W, 3) uint8
     "One image."
     with _image(file) as im: return to_rgb(im if im.getexif().get(0x0112, 1) == 1 else ImageOps.exif_transpose(im))
 
-# %% ../nbs/03_video_files.ipynb #84f56f58
+# %% ../nbs/03_video_files.ipynb #400ae09d
 class VideoFile:
     "A video in one or several files. `n_frames`, `size` (width, height) and `rate` (frames a second, or None) are known without decoding where the files know them."
     def __init__(self, files:list[Path|Member]):
@@ -167,7 +167,10 @@ class VideoFile:
         return f
     def each(self, wanted:Sequence[int]) -> Iterator[np.ndarray]: # (H, W, 3) uint8 each
         "The frames with these numbers, which must not descend, one at a time."
-        raise NotImplementedError
+        wanted = [int(i) for i in wanted]
+        if wanted != sorted(wanted) or wanted and (wanted[0] < 0 or wanted[-1] >= self.n_frames):
+            raise ValueError(f'{self.files[0]}: frames {wanted[:9]} are asked for, numbers from 0 to {self.n_frames - 1} that do not descend were expected')
+        return self._each(wanted)
     def frames(self, wanted:Sequence[int]|None=None) -> np.ndarray: # (T, H, W, 3) uint8
         "All frames, or those with the numbers `wanted`."
         return np.stack(list(self.each(range(self.n_frames) if wanted is None else wanted)))
@@ -180,7 +183,7 @@ class Strip(VideoFile):
         side, length = sorted((w, h))
         if length % side: raise Unusable(files[0], f'is {w}x{h}: in a strip of square frames one side is a multiple of the other')
         self.n_frames, self.size, self.lies = length//side, (side, side), w >= h
-    def each(self, wanted):
+    def _each(self, wanted):
         image, side = read_image(self.file()), self.size[0]
         for i in wanted: yield image[:, i*side:(i + 1)*side] if self.lies else image[i*side:(i + 1)*side]
 
@@ -193,7 +196,7 @@ class FrameFiles(VideoFile):
     def _check(self, file, size):
         if size != self.size: raise Unusable(file, f'is {size[0]}x{size[1]}, but the first frame, {PurePosixPath(str(self.files[0])).name}, is '
                                                    f'{self.size[0]}x{self.size[1]}: the frames of one video have one size')
-    def each(self, wanted):
+    def _each(self, wanted):
         for i in wanted:
             image = read_image(self.file(i))
             self._check(self.files[i], image.shape[1::-1])
@@ -244,7 +247,7 @@ def resample(
     ticks = np.arange(max(1, int(np.ceil((times[-1] - times[0] + gap - tolerance)*fps))))/fps
     return np.searchsorted(times - times[0], ticks + tolerance, side='right') - 1
 
-# %% ../nbs/03_video_files.ipynb #0ed37292
+# %% ../nbs/03_video_files.ipynb #af36102b
 def upright(
     image:np.ndarray, # (H, W, 3)
     matrix:tuple[int, ...]|None, # the display matrix's a, b, c, d: x' = a x + c y, y' = b x + d y
@@ -254,6 +257,11 @@ def upright(
     a, b, c, d = matrix
     if abs(b) > abs(a): image, a, d = image.swapaxes(0, 1), c, b
     return image[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
+
+def _pixels(frame):
+    "Transparent pixels, which a GIF has, lie over black."
+    if not any(c.is_alpha for c in frame.format.components): return frame.to_ndarray(format='rgb24')
+    return to_rgb(Image.fromarray(frame.to_ndarray(format='rgba')))
 
 def _display_matrix(frame):
     data = frame.side_data.get('DISPLAYMATRIX')
@@ -275,7 +283,7 @@ class Movie(VideoFile):
             first = next(container.decode(stream), None)
             if first is None: raise Unusable(file, 'holds no frames')
             self.matrix = _display_matrix(first)
-            image = upright(first.to_ndarray(format='rgb24'), self.matrix)
+            image = upright(_pixels(first), self.matrix)
             self.size, unit, rate = image.shape[1::-1], float(stream.time_base), float(stream.average_rate or stream.guessed_rate or 0)
         if self.index is not None and first.pts != self.index.stamps[0]: self.index = None # the first packets cannot be decoded
         if self.index is not None: times = self.index.stamps*unit
@@ -304,15 +312,15 @@ class Movie(VideoFile):
             i = np.searchsorted(stamps, f.pts)
             if i < len(stamps) and stamps[i] == f.pts: yield int(i), f
 
-    def each(self, wanted):
-        left = Counter(list(wanted) if self.order is None else self.order[list(wanted)].tolist())
+    def _each(self, wanted):
+        left = Counter(wanted if self.order is None else self.order[wanted].tolist())
         file = self.file()
         with _opened(file) as (container, stream):
             for i, frame in self._from(container, stream, min(left)) if left else ():
                 if not left: return
                 if not (times := left.pop(i, 0)): continue
                 if frame.is_corrupt: raise Unusable(file, f'is damaged at frame {i}')
-                image = upright(frame.to_ndarray(format='rgb24'), self.matrix)
+                image = upright(_pixels(frame), self.matrix)
                 if image.shape[1::-1] != self.size: raise Unusable(file, f'changes its frame size at frame {i}')
                 for _ in range(times): yield image
                 if not left: return
@@ -331,7 +339,7 @@ def read_video(path:Path|Member, fps:float|None=None) -> np.ndarray: # (T, H, W,
     "All frames of a video file, or those of another rate."
     return Movie([path], fps).frames()
 
-# %% ../nbs/03_video_files.ipynb #ec71f38c
+# %% ../nbs/03_video_files.ipynb #73aaeb93
 class Found(NamedTuple):
     "A video that was found and not yet looked into."
     reader:str # 'strip', 'frames' or 'video'
@@ -340,12 +348,11 @@ class Found(NamedTuple):
 
 def _media_files(root, refused):
     "(folder, file) for every image and video below; an archive is a folder."
-    seen = set()
     def failed(e):
         with _refusing(Path(e.filename), refused): raise Unusable(Path(e.filename), f'cannot be searched: {e.strerror}')
     tops = os.walk(root, onerror=failed, followlinks=True) if root.is_dir() else [(root.parent, [], [root.name])]
     for folder, folders, names in tops:
-        folders[:] = [d for d in folders if not d.startswith('.') and (real := os.path.realpath(Path(folder)/d)) not in seen and not seen.add(real)]
+        folders[:] = [d for d in folders if not d.startswith('.') and not _circular(Path(folder)/d)]
         for f in (Path(folder)/n for n in names if not n.startswith('.')):
             with _refusing(f, refused):
                 if f.name.lower().endswith(('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')): raise Unusable(f, 'is a compressed tar, in which nothing can be found without unpacking: decompress it to .tar')
@@ -357,6 +364,8 @@ def _media_files(root, refused):
                     path = f/m.name
                     keyed = f.suffix.lower() == '.tar' and path.suffix.lower() in IMAGES and path.name.count('.') > 1
                     yield path.parent/path.name.split('.')[0] if keyed else path.parent, m
+
+def _circular(folder): return folder.is_symlink() and folder.resolve() in {p.resolve() for p in folder.parents} # a link to a folder that it lies in
 
 def find_videos(
     root:Path, # searched with all folders and archives below; may be an archive itself

@@ -204,6 +204,20 @@ def test_grey_and_deep_movies_become_rgb(tmp_path, pix_fmt, codec):
     frames = np.full((3, 32, 32, 3), 180, np.uint8)
     assert abs(Movie([save(tmp_path/'a.mkv', frames, codec=codec, pix_fmt=pix_fmt)]).frames().astype(int) - 180).max() <= 2
 
+def test_a_transparent_gif_lies_over_black(tmp_path):
+    ims = []
+    for t in range(3):
+        a = np.zeros((16, 16), np.uint8); a[:, 4*t:4*t + 4] = 1
+        im = Image.fromarray(a).convert('P'); im.putpalette([255, 255, 255, 200, 100, 50]); ims.append(im)
+    ims[0].save(tmp_path/'a.gif', save_all=True, append_images=ims[1:], transparency=0, disposal=2, duration=100, optimize=False)
+    frames = Movie([tmp_path/'a.gif']).frames()
+    assert [f[3].tolist() == [[200, 100, 50] if 4*t <= x < 4*t + 4 else [0, 0, 0] for x in range(16)] for t, f in enumerate(frames)] == [True]*3
+
+def test_frames_that_are_not_there(tmp_path):
+    for v in (Strip([image(tmp_path/'s.png', np.zeros((8, 32, 3), np.uint8))]), FrameFiles([image(tmp_path/f'{t}.png', f) for t, f in enumerate(film(4))]), Movie([save(tmp_path/'a.mp4', film(4))])):
+        for wanted in ([-1], [4], [2, 1], range(2, 6)):
+            with pytest.raises(ValueError, match='numbers from 0 to 3 that do not descend'): v.frames(wanted)
+
 def test_sound_alone_is_no_video(tmp_path):
     with av.open(str(tmp_path/'a.mp4'), 'w') as c:
         s = c.add_stream('aac', rate=44100)
@@ -301,8 +315,10 @@ def test_links(tmp_path):
     (tmp_path/'real'/'loop').symlink_to(tmp_path/'real', target_is_directory=True)
     (tmp_path/'set'/'gone.mp4').symlink_to(tmp_path/'nowhere.mp4')
     with pytest.raises(Unusable, match='gone.mp4 is no file: a broken link'): find_videos(tmp_path/'set')
+    (tmp_path/'set'/'twin').symlink_to(tmp_path/'real'); (tmp_path/'set'/'self').symlink_to(tmp_path/'set')
+    (tmp_path/'real'/'back').symlink_to(tmp_path/'set')
     refused = {}
-    assert len(find_videos(tmp_path/'set', refused=refused)) == 1 and list(refused) == [tmp_path/'set'/'gone.mp4']
+    assert [str(v.path.relative_to(tmp_path/'set')) for v in find_videos(tmp_path/'set', refused=refused)] == ['linked/a.mp4', 'twin/a.mp4'] and list(refused) == [tmp_path/'set'/'gone.mp4']
 
 def test_an_unreadable_first_image_does_not_decide_the_form(tmp_path):
     for i in range(3): image(tmp_path/f'{i}.png', np.zeros((8, 32, 3), np.uint8))

@@ -143,7 +143,7 @@ def novelty(
     return dict(novelty=bootstrap(f'novelty_{len(pictures)}', ratio, torch.cdist(small(pictures), torch.cat(frames)).amin(1), others, seed=seed),
                 own_novelty=bootstrap('own_novelty', ratio, own, others, seed=seed))
 
-# %% ../nbs/30_own_videos.ipynb #afcf9b63
+# %% ../nbs/30_own_videos.ipynb #5b58be2f
 class Finding(NamedTuple):
     "One thing the numbers say."
     about:str
@@ -163,7 +163,7 @@ def about_pictures(v):
     verdict = grade(v['picture'] - v['picture_real'], .15, .5)
     little = v['images_shown'] < 150_000
     return _finding('pictures', verdict, f'Single pictures are {v["picture"]:.2f} from real frames, where real ones are {v["picture_real"]:.2f} from each other and 1 is all their variety. ' + dict(
-        good='The image generator is near its data.', fair='They resemble the data, not in detail.', poor='The image generator does not draw this set yet; nothing after it can be better.')[verdict],
+        good='In what the measuring network sees, the generator is near its data; fine texture it does not see, so look at the sheet.', fair='They resemble the data, not in detail.', poor='The image generator does not draw this set yet; nothing after it can be better.')[verdict],
         f'It saw {v["images_shown"]:,} pictures. ' + ('Train it longer (MINUTES, or n_images): small sets of aligned pictures need some 100,000 at 32 pixels, several times as many at 64, and variety more.' if little
                                                      else 'That is a good many: a wider network, or videos that are more alike (one subject, same place in the frame), would help more.'))
 
@@ -181,11 +181,11 @@ def about_novelty(v):
 def about_videos(v):
     return _finding('videos', grade(v['n_videos'], 100, 10), f'{v["n_videos"]} videos to learn from.', 'More videos of the same kind. A short film of each of many things is worth more than a long one of few.')
 
-# %% ../nbs/30_own_videos.ipynb #494275b7
+# %% ../nbs/30_own_videos.ipynb #90a17dec
 def about_magnitude(v):
     m = v['magnitude']
     verdict, still = max(grade(m, .75, .5), grade(m, 1.4, 2.), key=_ORDER.index), m < 1
-    return _finding('motion', verdict, f'Clips move {m:.2f} times as much as real ones. ' + ('' if verdict == 'good' else 'They are too still.' if still else 'They are restless.'),
+    return _finding('motion', verdict, f'Clips move {m:.2f} times as much as real ones.' + ('' if verdict == 'good' else ' They are too still.' if still else ' They are restless.'),
                     'Train the motion longer (motion_steps), or raise motion.a_std.' if still else 'Lower motion.lr, or train longer at a lower one: motion has run away.')
 
 def about_codes(v):
@@ -204,14 +204,14 @@ def about_noise(v):
 
 def about_roughness(v):
     ratio = v['roughness']/max(v['roughness_real'], 1e-6)
-    return _finding('rhythm', max(grade(ratio, .4, .2), grade(ratio, 1.7, 3.), key=_ORDER.index), f'Motion is {ratio:.2f} times as rough as real motion. ' +
-                    ('It glides from pose to pose and lacks what is quick.' if ratio < .4 else 'It trembles.' if ratio > 1.7 else ''),
+    return _finding('rhythm', max(grade(ratio, .4, .2), grade(ratio, 1.7, 3.), key=_ORDER.index), f'Motion is {ratio:.2f} times as rough as real motion.' +
+                    (' It glides from pose to pose and lacks what is quick.' if ratio < .4 else ' It trembles.' if ratio > 1.7 else ''),
                     'Longer training teaches quick motion last; it may also be the camera\'s shaking that is missing, which is no loss.' if ratio < 1 else 'Lower motion.dv_lr, or train longer.')
 
 def about_clips(v):
     place = (v['frechet'] - v['frechet_real'])/max(v['frechet_static'] - v['frechet_real'], 1e-6)
-    return _finding('clips', grade(place, .3, .8), f'As clips: {v["frechet"]:.2f} from real ones; other real clips are {v["frechet_real"]:.2f}, still pictures of the same generator {v["frechet_static"]:.2f}. ' +
-                    ('Moving makes the clips no better than stills.' if place > .8 else ''), 'See the first poor line above: this one is the sum of all.')
+    return _finding('clips', grade(place, .3, .8), f'As clips: {v["frechet"]:.2f} from real ones; other real clips are {v["frechet_real"]:.2f}, still pictures of the same generator {v["frechet_static"]:.2f}.' +
+                    (' Moving makes the clips no better than stills.' if place > .8 else ''), 'See the first poor line above: this one is the sum of all.')
 
 def about_ruler(v):
     return _finding('the ruler', grade(v['accuracy'], max(.5, 3*v['chance']), max(.2, 2*v['chance'])), f'The network that measures finds the same held-out video in {v["accuracy"]:.0%} of trials; chance is {v["chance"]:.0%}.',

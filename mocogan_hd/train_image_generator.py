@@ -79,7 +79,7 @@ def augment(
         images = AUGMENTATIONS[name](images, share.take(torch.rand(len(images)*share.of, 3, generator=g)).to(images))
     return images
 
-# %% ../nbs/11_train_image_generator.ipynb #7f149577
+# %% ../nbs/11_train_image_generator.ipynb #d07d6238
 @dataclass(frozen=True)
 class ImageTraining:
     "How an image generator is trained."
@@ -90,7 +90,7 @@ class ImageTraining:
     d_channels:tuple[int, ...] = (64, 64, 32, 16) # the discriminator's
     lr_multiplier:float = .1 # of the mapping network; .01 at the published size
     batch_size:int = 16 # of all processes together
-    n_images:int = 140_000 # real pictures seen in all
+    n_images:int = 420_000 # real pictures seen in all
     lr:float = 3e-3 # Adam, betas (0, 0.99); falls linearly to zero over the last `decay`
     decay:float = .3 # fraction of the run
     r1_gamma:float = 1. # R1's gamma

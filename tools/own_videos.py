@@ -3,7 +3,7 @@
     python tools/own_videos.py ~/holiday --minutes 60
     python tools/own_videos.py sky48 --preset sky48 --hide-real      a set by name; no real frame in the notebook
 """
-import argparse, re, sys
+import argparse, os, re, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -27,15 +27,16 @@ def main(argv=None):
     here = folder.exists()
     if not here and not re.fullmatch(r'\w+', a.folder): sys.exit(f'{folder} does not exist')
     name = a.name or re.sub(r'[^\w.-]+', '_', folder.resolve().stem if here else a.folder)
-    out = root / a.results / name
+    target = str(folder.resolve()) if here else a.folder
+    os.chdir(root)  # a notebook keeps the paths it was run with: relative ones say nothing about a machine
+    out = Path(a.results) / name
     given = {k: v for k in ('minutes', 'resolution', 'seed', 'preset') if (v := getattr(a, k)) is not None}
     given |= dict(map(run_notebook.parameter, a.more))
     held = reproduce.lock(out)
-    code = run_notebook.run(root / 'nbs/reproduce/own_videos.ipynb', out / 'own_videos.ipynb', videos=str(folder.resolve()) if here else a.folder,
+    code = run_notebook.run('nbs/reproduce/own_videos.ipynb', out / 'own_videos.ipynb', videos=target,
                             name=name, results=a.results, show_real=not a.hide_real, **given)
     if code: return code
-    shown = Path(a.results) / name
-    print(f'\n{(out / "reading.md").read_text()}\nsamples:       {shown}/samples.png, samples.gif, samples.mp4\nthe notebook:  {shown}/own_videos.ipynb')
+    print(f'\n{(out / "reading.md").read_text()}\nsamples:       {out}/samples.png, samples.gif, samples.mp4\nthe notebook:  {out}/own_videos.ipynb')
     return 0
 
 

@@ -64,7 +64,7 @@ def test_pair_agrees_with_the_release():
 def test_affine_agrees_with_the_release():
     g = golden('augment')
     angle, tx, ty, scale = g['affine_params'].float()[:, None]
-    close(affine(U(90, 3, 24, 24)[None], angle, tx, ty, scale)[0], g['affine_out'], 0)
+    close(affine(U(90, 3, 24, 24)[None], angle, tx, ty, scale)[0], g['affine_out'], 4.8e-6) # the array is float32: so far is it from the same map in float64
 
 def test_cutout_agrees_with_the_release():
     ratio, side, u1, u2, *expected = golden('augment')['cutout'].T

@@ -121,7 +121,7 @@ def test_the_switch_changes_the_contrastive_step_and_nothing_else():
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             G_I = ImageGenerator(Generator(16, 24, 24, 2, (16, 16, 16)))
-        trainer = MotionTrainer(G_I, fit_latent_pca(G_I, 500), MotionTraining(batch_size=2, n_frames=4, n_pca=8, hidden=16, dv_width=4, dv_layers=1, di_width=4, queue=16, contrastive_form=form))
+        trainer = MotionTrainer(G_I, fit_latent_pca(G_I, 500), MotionTraining(batch_size=2, n_frames=4, n_pca=8, hidden=16, dv_width=4, dv_layers=1, di_width=4, queue=16, temperature=1., contrastive_form=form)) # at .07 a logit of 0 is lost in rounding
         losses, _ = train_step(trainer, U(300, 2, 4, 3, 16, 16))
         return trainer, losses
     (paper, a), (release, b) = step('paper'), step('release')

@@ -70,10 +70,16 @@ def load_json(path:str|Path):
     try: return json.loads(Path(path).read_text())
     except json.JSONDecodeError as e: raise ValueError(f'{path} is not whole JSON: {e}') from None
 
-# %% ../nbs/00_basics.ipynb #c017
-def file_hash(path:str|Path) -> str:
-    "First 16 hex digits of the file's SHA-256."
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()[:16]
+# %% ../nbs/00_basics.ipynb #3ee5299d
+def file_hash(
+    path:str|Path,
+    digits:int=16, # of 64
+    start:int=0, # bytes left out at the beginning
+) -> str:
+    "First hex digits of a file's SHA-256."
+    with open(path, 'rb') as f:
+        f.seek(start)
+        return hashlib.file_digest(f, 'sha256').hexdigest()[:digits]
 
 def tensors_hash(
     tensors:dict[str, torch.Tensor], # a state dict, or any named tensors

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'PRESETS', 'A_NUMBER_OF_VIDEOS', 'PUBLISHED', 'VIDEO_SETS', 'SMALL_SETS', 'PICTURES', 'WEIGHTS',
-           'Evaluation', 'Experiment', 'experiment', 'counted', 'video_folder', 'clip_source', 'weights_root',
-           'generator_file', 'preset_folder', 'run_folder', 'git_state', 'machine', 'versions', 'RunRecord']
+           'Evaluation', 'Experiment', 'experiment', 'counted', 'override', 'video_folder', 'clip_source',
+           'weights_root', 'generator_file', 'preset_folder', 'run_folder', 'git_state', 'machine', 'versions',
+           'RunRecord']
 
 # %% ../nbs/25_experiments.ipynb #4d7ba442
 import importlib.metadata, os, platform, resource, subprocess, time
@@ -122,7 +123,7 @@ PUBLISHED = {
 }
 PRESETS |= PUBLISHED
 
-# %% ../nbs/25_experiments.ipynb #a1ca9343
+# %% ../nbs/25_experiments.ipynb #802726af
 def experiment(
     preset:str, # a key of `PRESETS`
     variant:str='full', # a key of `VARIANTS`
@@ -138,7 +139,7 @@ def experiment(
     e = Experiment(preset=preset, variant=variant, seed=int(seed), **row)
     e = replace(e, motion=replace(e.motion, seed=int(seed), **change))
     if 'motion.steps' in (overrides or {}): e = replace(e, epochs=None) # who names the steps means them
-    for name, value in (overrides or {}).items(): e = _override(e, name, value)
+    for name, value in (overrides or {}).items(): e = override(e, name, value)
     return e
 
 def counted(
@@ -149,14 +150,18 @@ def counted(
     if e.epochs is None: return e
     return replace(e, epochs=None, motion=replace(e.motion, steps=max(1, round(e.epochs*n_videos/e.motion.batch_size))))
 
-def _override(e, name, value):
-    "Replace one field, named with dots."
+def override(
+    e, # an `Experiment`, or a part of one
+    name:str, # e.g. 'motion.steps'
+    value,
+): # the same with that field replaced
+    "Replace one field, named with dots; `ValueError` says which there are."
     head, _, rest = name.partition('.')
     allowed = [f.name for f in fields(e)]
     if head not in allowed: raise ValueError(f'{name!r}: {type(e).__name__} has no {head!r}, choose from {", ".join(allowed)}')
     if rest and not is_dataclass(getattr(e, head)): raise ValueError(f'{name!r}: {head!r} has no parts')
     if not rest and is_dataclass(getattr(e, head)): raise ValueError(f'{name!r} has parts: give one of them, for example {head}.{fields(getattr(e, head))[0].name}')
-    return replace(e, **{head: _override(getattr(e, head), rest, value) if rest else value})
+    return replace(e, **{head: override(getattr(e, head), rest, value) if rest else value})
 
 # %% ../nbs/25_experiments.ipynb #eda659a9
 VIDEO_SETS = dict(ucf101='UCF-101, the release trained on all 13,320 videos', faceforensics='FaceForensics, faces cropped, 704 training videos',

@@ -8,7 +8,7 @@ __all__ = ['RULES', 'Advice', 'advise', 'affordable', 'decided', 'small_channels
            'about_codes', 'about_drift', 'about_noise', 'about_roughness', 'about_clips', 'about_ruler', 'read_numbers',
            'main_reason', 'as_text']
 
-# %% ../nbs/30_own_videos.ipynb #db3e5d43
+# %% ../nbs/30_own_videos.ipynb #b8c8bcea
 import math, time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,8 +20,9 @@ from .basics import load_json, save_json, seeded
 from .clips import from_uint8
 from .feature_networks import FeatureNetwork
 from .statistics import Metric, bootstrap, frechet_from_features
+from .metrics import unit_space
 from .video_data import VideoSet
-from .experiments import SMALL_SETS, VIDEO_SETS, Experiment, experiment
+from .experiments import SMALL_SETS, VIDEO_SETS, Experiment, experiment, override
 
 # %% ../nbs/30_own_videos.ipynb #f9149b0a
 class Advice(NamedTuple):
@@ -76,7 +77,7 @@ def decided(
     save_json(plan, path)
     return plan
 
-# %% ../nbs/30_own_videos.ipynb #90ee6624
+# %% ../nbs/30_own_videos.ipynb #17dfc33b
 def small_channels(resolution:int, width:int=1) -> tuple[int, ...]: # widths at 4, 8, ... pixels
     "16 at the full resolution, doubled with each halving up to 64; times `width`."
     return tuple(min(64, 16*resolution//2**k)*width for k in range(2, resolution.bit_length()))
@@ -102,16 +103,10 @@ def own_experiment(
         e = replace(e, image=replace(e.image, resolution=r, r1_gamma=r/32, channels=small_channels(r, width), d_channels=small_channels(r, width)), motion=replace(e.motion, dv_width=8*width, di_width=8*width))
     if augment is not None: e = replace(e, image=replace(e.image, augment=tuple(augment)))
     e = replace(e, image=replace(e.image, seed=seed), motion=replace(e.motion, n_frames=n_frames, interval=interval or e.motion.interval))
-    return _overridden(e, overrides or {})
-
-def _overridden(e, overrides):
-    for name, value in overrides.items():
-        head, _, field = name.partition('.')
-        try: e = replace(e, **{head: replace(getattr(e, head), **{field: value}) if field else value})
-        except (TypeError, AttributeError): raise ValueError(f'{name!r}: there is no such setting, see chapter 25') from None
+    for name, value in (overrides or {}).items(): e = override(e, name, value)
     return e
 
-# %% ../nbs/30_own_videos.ipynb #0908762b
+# %% ../nbs/30_own_videos.ipynb #f27c4f11
 def picture_quality(
     network:FeatureNetwork,
     pictures:torch.Tensor, # (n, 3, H, W) generated
@@ -121,9 +116,8 @@ def picture_quality(
 ) -> dict[str, Metric]: # 'picture', 'variety'
     "Distance and variety of single pictures."
     a, b = (network.features(x[:, None])[:, 0].double() for x in (pictures, real))
-    values, vectors = torch.linalg.eigh(b.T.cov())
-    k = min(n_components, len(b)//2, b.shape[1])
-    a, b = ((x - b.mean(0)) @ vectors[:, -k:]/values[-k:].sum().sqrt() for x in (a, b))
+    mean, basis = unit_space(b, n_components)
+    a, b = ((x - mean) @ basis for x in (a, b))
     def ratio(a, b): return a.var(0).sum()/b.var(0).sum()
     what = f'{network.kind}_{len(a)}_{network.resolution}px'
     return dict(picture=bootstrap(f'frechet_of_pictures_{what}', frechet_from_features, a, b, seed=seed, centre=True), variety=bootstrap(f'variety_{what}', ratio, a, b, seed=seed))

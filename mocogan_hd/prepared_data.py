@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Inspection', 'inspect_videos', 'shard_path', 'prepare', 'PreparedSet']
 
-# %% ../nbs/05_prepared_data.ipynb #8a7603fd
+# %% ../nbs/05_prepared_data.ipynb #21e00d8d
 import hashlib, json, os, struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from .basics import atomic_path
+from .basics import atomic_path, file_hash
 from .clips import from_uint8, strip
 from .video_data import Unread, Video, VideoFolder, VideoSet, ahead, default_test, reason_of, resize_frames, split_videos
 from .video_files import Unusable, find_videos, open_video, stamp
@@ -122,7 +122,7 @@ def prepare(
     for i, (p, videos) in enumerate(zip(paths, shards)): _write(p, videos, about | dict(shard=i), source.resolution, workers)
     return paths
 
-# %% ../nbs/05_prepared_data.ipynb #3b6baef0
+# %% ../nbs/05_prepared_data.ipynb #c7f26d10
 def _read_header(path):
     "Metadata, shape of the frames, where they begin; an error names the file."
     if not path.is_file(): raise FileNotFoundError(f'there is no prepared file {path}')
@@ -166,7 +166,7 @@ class PreparedSet(VideoSet):
             shard = shard_path(given, i, of)
             here, shape, offset = _read_header(shard)
             if (here['fingerprint'], here['shard'], here['shards']) != (about['fingerprint'], i, of): raise ValueError(f'{shard} is of another set than {path.name}')
-            if check and (found := _sha256(shard, offset)) != here['sha256']: raise ValueError(f'{shard} is damaged: its frames have SHA-256 {found[:16]}..., {here["sha256"][:16]}... was written')
+            if check and (found := file_hash(shard, 64, offset)) != here['sha256']: raise ValueError(f'{shard} is damaged: its frames have SHA-256 {found[:16]}..., {here["sha256"][:16]}... was written')
             first = 0
             for v in here['videos']:
                 frames = _Mapped(shard, shape, offset, first, v['n_frames'])
@@ -174,8 +174,3 @@ class PreparedSet(VideoSet):
                 first += v['n_frames']
         unread = [Unread(**u) for u in about['unread']]
         super().__init__(split_videos(videos, split, default_test(videos, unread) if test is None else test, str(path)), about['resolution'], given, about['content_hash'], unread)
-
-def _sha256(path, offset):
-    with open(path, 'rb') as f:
-        f.seek(offset)
-        return hashlib.file_digest(f, 'sha256').hexdigest()

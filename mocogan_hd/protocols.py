@@ -7,7 +7,7 @@ __all__ = ['OFFICIAL', 'NAMED', 'Protocol', 'protocol', 'protocol_table', 'as_re
            'video_source', 'generated_source', 'as_source', 'look_at', 'look_once', 'MovingFeatures',
            'protocol_network', 'Result', 'compare']
 
-# %% ../nbs/24_protocols.ipynb #666e6cd3
+# %% ../nbs/24_protocols.ipynb #6735c40f
 import copy, functools, hashlib, importlib.metadata, json, re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from torch import nn
 from .basics import seeded, sub_seed, this_share
 from .clips import check_clip, from_uint8, to_uint8
 from .feature_networks import FeatureNetwork
+from .metrics import describe_clips
 from .published_networks import FILES, PUBLISHED, PublishedNetwork, cache_folder
 from .statistics import Metric, Moments, ScoreSums, frechet_of_moments, inception_score, mean_of_moments, sum_over_processes
 from .video_data import VideoFolder, resize_frames
@@ -195,7 +196,7 @@ def look_at(
         kept.add(_rows(p, network, clips.to(device)).cpu(), now)
     return kept.gathered()
 
-# %% ../nbs/24_protocols.ipynb #b51c4b66
+# %% ../nbs/24_protocols.ipynb #89341848
 def look_once(p:Protocol, source:Source, network:nn.Module, batch_size:int|None=None) -> tuple[Moments|ScoreSums, bool]: # and whether they were in the cache
     "`look_at`, remembered in the cache folder."
     about = dict(protocol=p.name, source=source.fingerprint, network=network.sha256, version='1')
@@ -209,15 +210,14 @@ def look_once(p:Protocol, source:Source, network:nn.Module, batch_size:int|None=
     return moments, False
 
 class MovingFeatures(nn.Module):
-    "A network of this project for whole clips: the mean of its frame features, and how much each moves (root mean square of first and second differences)."
+    "A network of this project for whole clips: what there is and how it moves, as chapter 22 describes clips."
     takes = 'clips'
     def __init__(self, network:FeatureNetwork):
         super().__init__()
         self.network, self.kind, self.sha256 = network, f'{network.kind}-moves', network.fingerprint
         self.width = 3*network.features(torch.zeros(1, 3, 3, network.resolution, network.resolution, device=next(network.parameters()).device)).shape[-1]
     def forward(self, clips:torch.Tensor) -> torch.Tensor: # (B, T, 3, H, W), T at least 3 -> (B, 3F)
-        x = self.network.features(clips).double()
-        return torch.cat([x.mean(1), *(x.diff(n=k, dim=1).pow(2).mean(1).sqrt() for k in (1, 2))], 1)
+        return torch.cat(describe_clips(self.network.features(clips)), 1)
 
 def protocol_network(p:Protocol, device:torch.device|None=None) -> PublishedNetwork:
     "The published network of a protocol, read from the cache folder; with several processes the first one fetches it."

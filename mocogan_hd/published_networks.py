@@ -6,8 +6,8 @@
 __all__ = ['FILES', 'PUBLISHED', 'WeightFile', 'cache_folder', 'fetch', 'weight_file', 'PublishedNetwork', 'ScriptedI3D',
            'same_pad', 'InceptionI3d', 'C3D', 'FidelityInception', 'InceptionResnetV1', 'AlexLPIPS']
 
-# %% ../nbs/23_published_networks.ipynb #96ec4b65
-import hashlib, http.client, os, shutil, tempfile, urllib.request, warnings, zipfile
+# %% ../nbs/23_published_networks.ipynb #6a04cc43
+import http.client, os, shutil, tempfile, urllib.request, warnings, zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from .basics import atomic_path
+from .basics import atomic_path, file_hash
 from .checkpoints import read_torch
 from .clips import to_uint8
 from .image_generator import load_strictly
@@ -45,13 +45,10 @@ FILES = {f.name: f for f in (
     WeightFile('alexnet-owt-7be5be79.pth', 'https://download.pytorch.org/models/alexnet-owt-7be5be79.pth', 'https://pytorch.org/vision', '7be5be79', 'torchvision 0.29.1'),
 )}
 
-# %% ../nbs/23_published_networks.ipynb #b5cb116a
+# %% ../nbs/23_published_networks.ipynb #f1a5bfca
 def cache_folder() -> Path:
     "Where weights and statistics are kept: the environment variable `MOCOGAN_HD_CACHE`, else `~/.cache/mocogan_hd`."
     return Path(os.environ.get('MOCOGAN_HD_CACHE') or '~/.cache/mocogan_hd').expanduser()
-
-def _sha256(path):
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 def _compare(path, found, want, who):
     if not found.startswith(want): raise ValueError(f'{path} has SHA-256 {found}, but {who} {"begins " if len(want) < 64 else ""}{want}: '
@@ -72,7 +69,7 @@ def fetch(
                 shutil.copyfileobj(answer, out, 2**20)
                 length = answer.headers.get('Content-Length')
             if length and p.stat().st_size != int(length): raise OSError(f'{p.stat().st_size:,} of {int(length):,} bytes arrived')
-            _compare(file.url, _sha256(p), file.sha256, 'its publisher says that it')
+            _compare(file.url, file_hash(p, 64), file.sha256, 'its publisher says that it')
     except (OSError, http.client.HTTPException) as e: raise FileNotFoundError(f'{missing}. It could not be fetched from {file.url}: {e}') from None
 
 def weight_file(
@@ -81,7 +78,7 @@ def weight_file(
     "A file of the cache folder: fetched if missing, checked against its publisher's checksum and against the hash at first sight."
     file, path = FILES[name], cache_folder()/name
     if not path.is_file(): fetch(file, path.parent)
-    found, note = _sha256(path), path.with_name(f'{name}.sha256')
+    found, note = file_hash(path, 64), path.with_name(f'{name}.sha256')
     _compare(path, found, file.sha256, 'its publisher says that it')
     if note.is_file():
         words = note.read_text().split()

@@ -68,3 +68,18 @@ def close(actual, expected, float32_error):
     error = (actual - expected).abs().max().item()
     assert error <= 10 * float32_error + 1e-6, f'off by {error:.2e}, allowed {10 * float32_error + 1e-6:.2e}'
     return error
+
+def contrastive_agrees(d, slow, resolution, errors):
+    "The contrastive D_I and its momentum copy, filled, give the release's numbers; `errors`: name -> the release's own float32 error."
+    a, b, got = U(46, 3, 3, resolution, resolution), U(47, 3, 3, resolution, resolution), {}
+    with torch.no_grad():
+        got['train_logit_a'], got['train_proj_a'] = d(a)
+        got['train_logit_b'], got['train_proj_b'] = d(b)
+        got['u_conv1'], got['u_proj0'] = d.blocks[1].conv1.weight_u.clone(), d.shared.weight_u.clone()
+        got['eval_logit_a'], got['eval_proj_a'] = d.eval()(a)
+        d.train()
+        got['ema_proj_a'] = slow(a)
+        slow.update(d)
+        got['ema_proj_a_after_update'] = slow(a)
+    g = golden(f'dimg_cross_{resolution}')
+    for name, error in errors.items(): close(got[name], g[name], error)

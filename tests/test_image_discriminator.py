@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from goldens import U, close, filled, golden, patch_key
+from goldens import U, close, contrastive_agrees, filled, golden, patch_key
 from mocogan_hd.image_discriminator import (
     ContrastiveImageDiscriminator, MemoryQueue, MomentumEncoder, PairImageDiscriminator, affine, cut, cutout_boxes,
     random_views)
@@ -33,18 +33,7 @@ def test_contrastive_agrees_with_the_release(monkeypatch, resolution, errors):
     d = filled(ContrastiveImageDiscriminator(resolution), release_key('modelD'))
     slow = MomentumEncoder(d, copy_buffers=False)
     filled(slow.encoder, release_key('modelD_ema'))
-    a, b, got = U(46, 3, 3, resolution, resolution), U(47, 3, 3, resolution, resolution), {}
-    with torch.no_grad():
-        got['train_logit_a'], got['train_proj_a'] = d(a)
-        got['train_logit_b'], got['train_proj_b'] = d(b)
-        got['u_conv1'], got['u_proj0'] = d.blocks[1].conv1.weight_u.clone(), d.shared.weight_u.clone()
-        got['eval_logit_a'], got['eval_proj_a'] = d.eval()(a)
-        d.train()
-        got['ema_proj_a'] = slow(a)
-        slow.update(d)
-        got['ema_proj_a_after_update'] = slow(a)
-    g = golden(f'dimg_cross_{resolution}')
-    for name, error in errors.items(): close(got[name], g[name], error)
+    contrastive_agrees(d, slow, resolution, errors)
 
 def test_pair_agrees_with_the_release():
     g, d, x = golden('dimg_in'), filled(PairImageDiscriminator(), patch_key()), U(45, 3, 6, 64, 64)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import goldens
-from goldens import N, U, close, fill, golden, layout
+from goldens import N, U, close, contrastive_agrees, fill, golden, layout
 from mocogan_hd.image_discriminator import ContrastiveImageDiscriminator, MemoryQueue, MomentumEncoder, PairImageDiscriminator
 from mocogan_hd.image_generator import ImageGenerator
 from mocogan_hd.latent_pca import LatentPCA, fit_latent_pca
@@ -91,18 +91,7 @@ def test_contrastive_discriminator_from_a_file(tmp_path, monkeypatch, resolution
         path, state = 'unwritten.pth', {k.removeprefix('module.'): v for k, v in filled_state(case, **short).items()}
         monkeypatch.setattr('mocogan_hd.release.read_state', lambda path: state)
     d, slow, queues = read_image_discriminator(path)
-    a, b, got = U(46, 3, 3, resolution, resolution), U(47, 3, 3, resolution, resolution), {}
-    with torch.no_grad():
-        got['train_logit_a'], got['train_proj_a'] = d(a)
-        got['train_logit_b'], got['train_proj_b'] = d(b)
-        got['u_conv1'], got['u_proj0'] = d.blocks[1].conv1.weight_u.clone(), d.shared.weight_u.clone()
-        got['eval_logit_a'], got['eval_proj_a'] = d.eval()(a)
-        d.train()
-        got['ema_proj_a'] = slow(a)
-        slow.update(d)
-        got['ema_proj_a_after_update'] = slow(a)
-    g = golden(f'dimg_cross_{resolution}')
-    for name, error in errors.items(): close(got[name], g[name], error)
+    contrastive_agrees(d, slow, resolution, errors)
     assert torch.equal(queues['first'].rows, fill('q_real', (64, 256))) and torch.equal(queues['later'].rows, fill('q_fake', (64, 256)))
 
 @pytest.fixture(scope='module')

@@ -81,9 +81,10 @@ lab: $(ENV)
 readme: $(ENV)
 	@$(RUN) python tools/readme.py
 
-publish:
+publish: # clips of the first seed only: they are large, and any other seed's can be made again
 	@test -f runs/$(PRESET)/table.md || { echo "runs/$(PRESET) has no table yet: make reproduce PRESET=$(PRESET)" >&2; exit 1; }
 	@mkdir -p results && rm -rf results/$(PRESET) && cp -R runs/$(PRESET) results/$(PRESET)
+	@find results/$(PRESET) -path '*/seed-*' ! -path '*/seed-0/*' -name '*.gif' -delete
 	@echo "Copied to results/$(PRESET). See: git status results"
 
 clean-runs:

@@ -18,7 +18,7 @@
 # Weights and resumable checkpoints lie beside the notebooks. They are not outputs of a rule, since Snakemake
 # deletes the outputs of a job that failed or was interrupted, and a training goes on from its checkpoint.
 import sys
-from mocogan_hd.experiments import PRESETS, VARIANTS
+from mocogan_hd.experiments import experiment
 
 preset = str(config.get('preset', 'toy_faces'))
 results = str(config.get('results', 'runs')).rstrip('/')
@@ -43,9 +43,9 @@ def seed_list(value):
 
 variants = names(config.get('variants', 'full,no_mi,no_di'))
 seeds = seed_list(config.get('seeds', 1))
-if preset not in PRESETS: raise WorkflowError(f'unknown preset {preset!r}; there are: {", ".join(PRESETS)}')
 for v in variants:
-    if v not in VARIANTS: raise WorkflowError(f'unknown variant {v!r}; there are: {", ".join(VARIANTS)}')
+    try: experiment(preset, v)
+    except ValueError as e: raise WorkflowError(str(e))
 
 source = 'nbs/reproduce/{}.ipynb'.format
 here = f'{results}/{preset}'
@@ -54,7 +54,7 @@ run_on_gpu = f'{run} --gpus {gpus}' if gpus else run
 together = f' processes={processes}' if processes > 1 else ''
 
 wildcard_constraints:
-    variant='[a-z0-9_]+', seed='[0-9]+'
+    variant='[A-Za-z0-9_.+=-]+', seed='[0-9]+'
 
 localrules: all
 

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'PRESETS', 'A_NUMBER_OF_VIDEOS', 'PUBLISHED', 'VIDEO_SETS', 'SMALL_SETS', 'PICTURES', 'WEIGHTS',
-           'Evaluation', 'Experiment', 'experiment', 'counted', 'override', 'video_folder', 'clip_source',
-           'weights_root', 'generator_file', 'preset_folder', 'run_folder', 'git_state', 'machine', 'versions',
-           'RunRecord']
+           'Evaluation', 'Experiment', 'variant_settings', 'experiment', 'counted', 'override', 'video_folder',
+           'clip_source', 'weights_root', 'generator_file', 'preset_folder', 'run_folder', 'git_state', 'machine',
+           'versions', 'RunRecord']
 
 # %% ../nbs/25_experiments.ipynb #4d7ba442
-import importlib.metadata, os, platform, resource, subprocess, time
+import importlib.metadata, json, os, platform, re, resource, subprocess, time
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 import torch
@@ -77,7 +77,7 @@ PRESETS = {
                   evaluation=Evaluation(n_clips=48, n_contents=8, n_motions=4, network_steps=60)),
     'toy_faces': dict(images='people', videos='people', generator='toy_faces', image=_toy, motion=MotionTraining(steps=800), evaluation=Evaluation(network_steps=2_000)),
     'toy_robots': dict(images='robots', videos='people', generator='train', image=_toy, motion=MotionTraining(steps=800), evaluation=Evaluation(network_steps=2_000)),
-    'weizmann': dict(images='weizmann', videos='weizmann', generator='train', image=replace(_toy, n_images=44_800),
+    'weizmann': dict(images='weizmann', videos='weizmann', generator='train', image=replace(_toy, n_images=96_000),
                      motion=MotionTraining(interval=2), evaluation=Evaluation(network='embedding', network_steps=200)),
     'sky48': dict(images='sky48', videos='sky48', generator='train', image=_small_set,
                   motion=MotionTraining(interval=2, steps=600), evaluation=Evaluation(n_clips=128, n_contents=16, network='embedding', network_steps=200)),
@@ -124,22 +124,37 @@ PUBLISHED = {
 PRESETS |= PUBLISHED
 
 # %% ../nbs/25_experiments.ipynb #802726af
+def variant_settings(
+    variant:str, # 'no_mi', 'full+lambda_m=5', 'no_mi+steps=3200+lr=1e-4'
+) -> tuple[str, dict]: # a key of `VARIANTS`, and motion settings by name
+    "Take the name of a variant apart; `ValueError` says what is allowed."
+    base, *settings = variant.split('+')
+    if base not in VARIANTS: raise ValueError(f'variant {base!r} is unknown: choose one of {", ".join(VARIANTS)}, alone or with settings, such as full+lambda_m=5')
+    if bad := [s for s in settings if not re.fullmatch(r'\w+=[\w.-]+', s)]: raise ValueError(f'variant {variant!r}: {bad[0]!r} is no setting such as lambda_m=5')
+    return base, {k: _value(v) for k, v in (s.split('=') for s in settings)}
+
+def _value(text):
+    "What a setting's text says: JSON, else a word."
+    try: return json.loads(text)
+    except json.JSONDecodeError: return text
+
 def experiment(
     preset:str, # a key of `PRESETS`
-    variant:str='full', # a key of `VARIANTS`
+    variant:str='full', # a key of `VARIANTS`, or one with motion settings of its own: 'no_mi+steps=3200'
     seed:int=0,
-    overrides:dict|None=None, # e.g. `{'motion.steps': 5_000, 'evaluation.truncation': .7}`
+    overrides:dict|None=None, # e.g. `{'motion.steps': 5_000, 'evaluation.truncation': .7}`; they win
 ) -> Experiment:
     "Build an experiment; unknown names and values raise `ValueError` saying what is allowed."
+    base, own = variant_settings(variant)
+    overrides = {**{f'motion.{k}': v for k, v in own.items()}, **(overrides or {})}
     if preset not in PRESETS: raise ValueError(f'preset {preset!r} is unknown: choose one of {", ".join(PRESETS)}')
-    if variant not in VARIANTS: raise ValueError(f'variant {variant!r} is unknown: choose one of {", ".join(VARIANTS)}')
     if int(seed) < 0: raise ValueError(f'seed {seed} must not be negative')
     row = dict(PRESETS[preset])
-    change = {**VARIANTS, **row.pop('variants', {})}[variant] # a preset may say what a variant means at its size
+    change = {**VARIANTS, **row.pop('variants', {})}[base] # a preset may say what a variant means at its size
     e = Experiment(preset=preset, variant=variant, seed=int(seed), **row)
     e = replace(e, motion=replace(e.motion, seed=int(seed), **change))
-    if 'motion.steps' in (overrides or {}): e = replace(e, epochs=None) # who names the steps means them
-    for name, value in (overrides or {}).items(): e = override(e, name, value)
+    if 'motion.steps' in overrides: e = replace(e, epochs=None) # who names the steps means them
+    for name, value in overrides.items(): e = override(e, name, value)
     return e
 
 def counted(
@@ -254,13 +269,14 @@ class RunRecord:
     def __init__(self, e:Experiment, stage:str):
         torch.set_flush_denormal(True) # denormal numbers cost a CPU ten times their share
         self.e, self.stage, self.began, self.cpu = e, stage, time.monotonic(), time.process_time()
+        self.git = git_state() # of the code that was just imported; it may change while this runs
     def write(self,
         path:str|Path, # run.json
         **more, # hashes and whatever else should be known
     ) -> dict:
         "Write the record; returns it."
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024
-        record = dict(stage=self.stage, experiment=asdict(self.e), git=git_state(), versions=versions(), machine=machine(),
+        record = dict(stage=self.stage, experiment=asdict(self.e), git=self.git, versions=versions(), machine=machine(),
                       finished=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), wall_seconds=round(time.monotonic() - self.began, 1),
                       cpu_seconds=round(time.process_time() - self.cpu, 1), peak_memory_mb=round(peak/2**20), **more)
         save_json(record, path)

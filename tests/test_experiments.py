@@ -30,6 +30,24 @@ def test_variants_are_those_of_the_design():
 def test_a_wrong_override_is_named(overrides, says):
     with pytest.raises(ValueError, match=says): experiment('smoke', overrides=overrides)
 
+def test_a_variant_may_have_settings_of_its_own():
+    e = experiment('toy_faces', 'no_mi+lambda_f=5+n_pca=null+penalty=channel', 1)
+    assert (e.variant, e.motion.lambda_m, e.motion.lambda_f, e.motion.n_pca, e.motion.penalty) == ('no_mi+lambda_f=5+n_pca=null+penalty=channel', 0, 5, None, 'channel')
+    assert run_folder('runs', e).name == 'seed-1' and run_folder('runs', e).parent.name == e.variant
+    assert experiment('toy_faces', 'full+steps=9', overrides={'motion.steps': 7}).motion.steps == 7
+    assert experiment('afhq_vox', 'full+steps=9').epochs is None
+
+@pytest.mark.parametrize('variant, says', [('no_mi+', 'is no setting'), ('full+lambda_m', 'is no setting'), ('full+lambda_m=../..', 'is no setting'), ('lambda_m=5', 'is unknown'),
+                                           ('full+lambda=5', "no 'lambda'"), ('full+steps=0', 'steps=0')])
+def test_a_wrong_setting_of_a_variant_is_named(variant, says):
+    with pytest.raises(ValueError, match=says): experiment('smoke', variant)
+
+def test_the_record_names_the_commit_that_it_began_with(monkeypatch, tmp_path):
+    record = RunRecord(experiment('smoke'), 'motion generator')
+    began = record.git
+    monkeypatch.setattr('mocogan_hd.experiments.git_state', lambda: dict(commit='another', changed=True))
+    assert record.write(tmp_path/'run.json')['git'] == began
+
 def test_missing_real_data_says_how_to_give_it(monkeypatch, tmp_path):
     monkeypatch.delenv('MOCOGAN_HD_DATA', raising=False)
     with pytest.raises(FileNotFoundError, match='MOCOGAN_HD_DATA is not set'): clip_source('weizmann', 32)

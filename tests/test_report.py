@@ -2,7 +2,7 @@
 import json
 import pandas as pd
 import pytest
-from mocogan_hd.report import CLAIMS, PAPER_ABLATION, ROWS, beside_paper, collect, make_table, paired_differences, plot_differences, verdict, verdicts, write_report
+from mocogan_hd.report import CLAIMS, PAPER_ABLATION, ROWS, beside_paper, cells, collect, make_table, paired_differences, plot_differences, sweep, verdict, verdicts, write_report
 
 def put(folder, variant, seed, value, name='frechet_judge_8_16f'):
     path = folder/variant/f'seed-{seed}'/'metrics.json'
@@ -47,6 +47,19 @@ def test_a_claim_is_judged_by_the_interval_over_seeds(tmp_path):
     assert verdict(claims['no_di', 'drift_at_motion'], moving) == 'as claimed'
     assert verdict(claims['no_mi', 'diversity'], frame) == 'not run'
     assert len(verdicts(frame)) == len(CLAIMS) and {c.variant for c in CLAIMS} <= set(ROWS)
+
+def test_a_sweep_stands_beside_what_it_starts_from_and_not_in_the_table(tmp_path):
+    for seed in range(3): put(tmp_path, 'full', seed, 1. + seed); put(tmp_path, 'no_mi', seed, 2.)
+    for seed in range(2): put(tmp_path, 'full+lambda_m=5', seed, 3.)
+    frame = collect(tmp_path)
+    part, order = sweep(frame)
+    assert order == ['full', 'full+lambda_m=5'] and set(part.seed) == {0, 1}
+    assert cells(part, order).iloc[:, 0].tolist() == ['1.500 ± 0.707 (2)', '3.000 ± 0.000 (2)']
+    assert 'full+lambda_m=5' not in make_table(frame).index and 'full+lambda_m=5' not in paired_differences(frame).index
+    write_report(tmp_path)
+    assert 'lambda_m=5' not in (tmp_path/'table.md').read_text()
+    part, order = sweep(frame[~frame.variant.str.contains('[+]')])
+    assert part.empty and order == []
 
 def test_the_interval_is_students(tmp_path):
     several(tmp_path, 'full', dict(spread=[0., 0., 0.])); several(tmp_path, 'no_di', dict(spread=[1., 2., 3.]))

@@ -37,7 +37,7 @@ class PatchGAN(nn.Module):
             parts = [Conv(c_in, c_out, 4, stride=2 if i < n_layers else 1, padding=2)]
             if norm and 0 < i <= n_layers: parts.append(Norm(c_out, track_running_stats=True))
             if i <= n_layers: parts.append(nn.LeakyReLU(0.2))
-            nn.init.normal_(parts[0].weight, 0, 0.02)
+            nn.init.normal_(parts[0].weight, 0, 0.02 * (64 / width)**0.5)
             self.layers.append(nn.Sequential(*parts))
 
     def forward(self, 

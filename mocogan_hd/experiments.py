@@ -69,16 +69,17 @@ VARIANTS = {
 
 # %% ../nbs/25_experiments.ipynb #d6f833d8
 _toy = ImageTraining()
+_motion = MotionTraining(steps=1_600, dv_norm=None, dv_layers=3)
 _small_set = ImageTraining(resolution=64, channels=(64, 64, 64, 32, 16), d_channels=(64, 64, 64, 32, 16), r1_gamma=2., augment=('colour', 'translation'), n_images=48_000)
 PRESETS = {
     'smoke': dict(images='people', videos='people', generator='train', n_codes=2_000,
                   image=ImageTraining(resolution=16, latent_dim=32, n_mapping=2, channels=(32, 32, 16), d_channels=(32, 32, 16), n_images=1_600),
                   motion=MotionTraining(steps=30, n_pca=16, hidden=32, dv_width=8, dv_layers=1, di_width=4, queue=64),
                   evaluation=Evaluation(n_clips=48, n_contents=8, n_motions=4, network_steps=60)),
-    'toy_faces': dict(images='people', videos='people', generator='toy_faces', image=_toy, motion=MotionTraining(steps=800), evaluation=Evaluation(network_steps=2_000)),
-    'toy_robots': dict(images='robots', videos='people', generator='train', image=_toy, motion=MotionTraining(steps=800), evaluation=Evaluation(network_steps=2_000)),
+    'toy_faces': dict(images='people', videos='people', generator='toy_faces', image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
+    'toy_robots': dict(images='robots', videos='people', generator='train', image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
     'weizmann': dict(images='weizmann', videos='weizmann', generator='train', image=replace(_toy, n_images=96_000),
-                     motion=MotionTraining(interval=2), evaluation=Evaluation(network='embedding', network_steps=200)),
+                     motion=replace(_motion, interval=2, steps=1_200), evaluation=Evaluation(network='embedding', network_steps=200)),
     'sky48': dict(images='sky48', videos='sky48', generator='train', image=_small_set,
                   motion=MotionTraining(interval=2, steps=600), evaluation=Evaluation(n_clips=128, n_contents=16, network='embedding', network_steps=200)),
     'own': dict(images='own', videos='own', generator='train', image=_small_set,

@@ -54,7 +54,7 @@ class MotionTraining:
     condition_on_first:bool = False # show D_V frame 1 beside each later frame, as the release does in-domain
     dv_width:int = 8 # (64)
     dv_layers:int = 2 # (3)
-    dv_norm:str|None = 'instance' # with None, D_V stayed at chance for most of a run: results/probes
+    dv_norm:str|None = 'instance' # None learns sooner at small widths: results/probes
     dv_lr:float = 5e-4 # (1e-4)
     penalty:str = 'r1' # on D_V: 'r1' at real clips, or 'channel' between real and fake ('channel')
     penalty_weight:float = 1. # (10)

@@ -79,7 +79,7 @@ PRESETS = {
     'toy_faces': dict(images='people', videos='people', generator='toy_faces', image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
     'toy_robots': dict(images='robots', videos='people', generator='train', image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
     'weizmann': dict(images='weizmann', videos='weizmann', generator='train', image=replace(_toy, n_images=96_000),
-                     motion=replace(_motion, interval=2, steps=1_200), evaluation=Evaluation(network='embedding', network_steps=200)),
+                     motion=replace(_motion, interval=2, steps=700), evaluation=Evaluation(network='embedding', network_steps=200)),
     'sky48': dict(images='sky48', videos='sky48', generator='train', image=_small_set,
                   motion=MotionTraining(interval=2, steps=600), evaluation=Evaluation(n_clips=128, n_contents=16, network='embedding', network_steps=200)),
     'own': dict(images='own', videos='own', generator='train', image=_small_set,

@@ -1,7 +1,7 @@
 # Two commands do everything: `make reproduce` and `make test`. Each makes .venv first, when it is missing.
 PRESET   ?= toy_faces
 SEEDS    ?= 1
-VARIANTS ?= full,no_mi,no_di
+VARIANTS ?=
 CORES    ?= 2
 RESULTS  ?= runs
 PROCESSES ?= 1
@@ -21,7 +21,7 @@ RUN  := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONNOUSERSITE=1
 
 help:
 	@echo "make reproduce [PRESET=toy_faces] [SEEDS=1] [CORES=2]   run the notebooks, end with the table"
-	@echo "                also VARIANTS=full,no_mi  RESULTS=runs; presets: smoke, toy_faces, toy_robots, weizmann; the paper's, for GPUs:"
+	@echo "                also VARIANTS=full,no_mi (all six)  RESULTS=runs; presets: smoke, toy_faces, toy_robots, weizmann; the paper's, for GPUs:"
 	@echo "                ucf101, faceforensics, sky_timelapse, ffhq_vox, ffhq1024_vox, afhq_vox, anime_vox, church_tlvdb"
 	@echo "                PROCESSES=4: each notebook by four processes; GPUS=4: a notebook on each; PROFILE=profiles/slurm: as jobs"
 	@echo "make videos FOLDER=~/holiday [MINUTES=60] [RESOLUTION=64] [NAME=holiday] [SEED=0] [MORE='width=4 n_frames=24']"
@@ -53,7 +53,7 @@ $(ENV): pyproject.toml constraints.txt
 	@echo "The environment is ready: .venv"
 
 reproduce: $(ENV)
-	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' --variants '$(VARIANTS)' --cores '$(CORES)' --results '$(RESULTS)' --processes '$(PROCESSES)' --gpus '$(GPUS)' $(if $(PROFILE),--profile '$(PROFILE)')
+	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' $(if $(VARIANTS),--variants '$(VARIANTS)') --cores '$(CORES)' --results '$(RESULTS)' --processes '$(PROCESSES)' --gpus '$(GPUS)' $(if $(PROFILE),--profile '$(PROFILE)')
 
 videos: $(ENV)
 	@test -n '$(FOLDER)' || { echo 'make videos FOLDER=~/holiday: which folder holds the videos?' >&2; exit 1; }

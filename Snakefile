@@ -18,7 +18,7 @@
 # Weights and resumable checkpoints lie beside the notebooks. They are not outputs of a rule, since Snakemake
 # deletes the outputs of a job that failed or was interrupted, and a training goes on from its checkpoint.
 import sys
-from mocogan_hd.experiments import experiment
+from mocogan_hd.experiments import VARIANTS, experiment
 
 preset = str(config.get('preset', 'toy_faces'))
 results = str(config.get('results', 'runs')).rstrip('/')
@@ -41,7 +41,7 @@ def seed_list(value):
     return seeds
 
 
-variants = names(config.get('variants', 'full,no_mi,no_di'))
+variants = names(config.get('variants', list(VARIANTS)))
 seeds = seed_list(config.get('seeds', 1))
 for v in variants:
     try: experiment(preset, v)

@@ -34,7 +34,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument('--preset', default='toy_faces')
     p.add_argument('--seeds', default='1', help='a count, or a list such as 0,2')
-    p.add_argument('--variants', default='full,no_mi,no_di')
+    p.add_argument('--variants', help='a list such as full,no_mi,full+lambda_m=5; all ablations where nothing is said')
     p.add_argument('--cores', default='2', help='how many notebooks run at the same time')
     p.add_argument('--results', default='runs')
     p.add_argument('--processes', type=int, default=1, help='processes that share each batch, on all GPUs or on so many cores; notebooks then run one at a time')
@@ -53,11 +53,12 @@ def main():
     if a.gpus and not a.profile: where += ['--resources', f'gpu={a.gpus}']
     command = [sys.executable, '-m', 'snakemake', *where, '--nolock', '--rerun-incomplete',
                '--rerun-triggers', 'mtime', 'input', 'params', '--quiet', 'rules', 'reason', 'host', '--nocolor',
-               '--config', f'preset={a.preset}', f'seeds={a.seeds}', f'variants={a.variants}', f'results={a.results}', f'gpus={a.gpus}', f'processes={a.processes}']
+               '--config', f'preset={a.preset}', f'seeds={a.seeds}', f'results={a.results}', f'gpus={a.gpus}', f'processes={a.processes}']
+    if a.variants: command.append(f'variants={a.variants}')
     if a.dry_run: return subprocess.call(command + ['--dry-run'])
 
     how = f'jobs by {a.profile}' if a.profile else f'{a.gpus} notebooks at a time, a GPU each' if a.gpus else f'{a.cores} notebooks at a time'
-    print(f'Reproducing {a.preset}: variants {a.variants}, seeds {a.seeds}, {how}. '
+    print(f'Reproducing {a.preset}: variants {a.variants or "all"}, seeds {a.seeds}, {how}. '
           f'Everything goes to {folder}/', flush=True)
     start = time.time()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=[held.fileno()])  # holds the lock too

@@ -72,6 +72,13 @@ def test_other_bad_inputs():
     with pytest.raises(ValueError, match=r'\(B, T, C, H, W\)'): d(torch.randn(4, 3, 32, 32))
     with pytest.raises(ValueError, match='batch'): PatchGAN(3, norm='batch')
 
+def test_narrow_networks_start_with_the_signal_of_the_published_width():
+    torch.manual_seed(0)
+    x = torch.rand(2, 16, 3, 32, 32)*2 - 1
+    heard = {w: min(m.std().item() for m in VideoDiscriminator(3, w, norm=None)(x)) for w in (8, 64)}
+    assert heard[8] > heard[64] > .01
+    for w in (4, 8, 64): assert VideoDiscriminator(3, w).scales[1].layers[2][0].weight.std().item() == pytest.approx(.02*(64/w)**.5, rel=.05)
+
 def test_three_frames_three_scales_and_double_precision():
     d = VideoDiscriminator(width=2, n_scales=3, n_layers=1, norm=None).double()
     maps = d(torch.randn(1, 3, 3, 32, 32, dtype=torch.float64))

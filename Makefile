@@ -81,10 +81,10 @@ lab: $(ENV)
 readme: $(ENV)
 	@$(RUN) python tools/readme.py
 
-publish: # clips of the first seed only: they are large, and any other seed's can be made again
+publish: # whole for the first seed; of the others numbers and evaluation, for clips and pictures of training are large
 	@test -f runs/$(PRESET)/table.md || { echo "runs/$(PRESET) has no table yet: make reproduce PRESET=$(PRESET)" >&2; exit 1; }
 	@mkdir -p results && rm -rf results/$(PRESET) && cp -R runs/$(PRESET) results/$(PRESET)
-	@find results/$(PRESET) -path '*/seed-*' ! -path '*/seed-0/*' -name '*.gif' -delete
+	@find results/$(PRESET) -path '*/seed-*' ! -path '*/seed-0/*' \( -name '*.gif' -o -name '*.png' -o -name '2_motion_generator.ipynb' \) -delete
 	@echo "Copied to results/$(PRESET). See: git status results"
 
 clean-runs:

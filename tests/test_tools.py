@@ -4,6 +4,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from mocogan_hd.experiments import VARIANTS
 
 root = Path(__file__).parent.parent
 tools = root/'tools'
@@ -107,12 +108,12 @@ def test_the_matrix_asks_for_gpus_where_there_are_some():
     r = subprocess.run([sys.executable, '-m', 'snakemake', '--cores', '4', '--resources', 'gpu=4', '--nolock', '--dry-run', '--printshellcmds',
                         '--config', 'preset=smoke', 'results=no/such', 'gpus=4'], cwd=root, capture_output=True, text=True)
     assert r.returncode == 0, r.stderr
-    assert (r.stdout + r.stderr).count('run_notebook.py --gpus 4') == (r.stdout + r.stderr).count('gpu=1') == 1 + 1 + 2*3 # all but the tables
+    assert (r.stdout + r.stderr).count('run_notebook.py --gpus 4') == (r.stdout + r.stderr).count('gpu=1') == 1 + 1 + 2*len(VARIANTS) # all but the tables
 
 def test_processes_reach_the_notebooks_that_have_them():
     r = subprocess.run([sys.executable, '-m', 'snakemake', '--cores', '1', '--nolock', '--dry-run', '--printshellcmds', '--config', 'preset=smoke', 'results=no/such', 'processes=2'],
                        cwd=root, capture_output=True, text=True)
     assert r.returncode == 0, r.stderr
-    assert sum('run_notebook.py' in line and ' processes=2' in line for line in (r.stdout + r.stderr).splitlines()) == 1 + 1 + 2*3 # all but the tables
+    assert sum('run_notebook.py' in line and ' processes=2' in line for line in (r.stdout + r.stderr).splitlines()) == 1 + 1 + 2*len(VARIANTS) # all but the tables
     r = subprocess.run([sys.executable, 'tools/reproduce.py', '--preset', 'smoke', '--results', 'no/such', '--processes', '2', '--gpus', '2', '--dry-run'], cwd=root, capture_output=True, text=True)
     assert r.returncode == 1 and 'choose' in r.stderr and not (root/'no').exists()

@@ -128,14 +128,13 @@ def plot_metrics(
 ) -> plt.Figure:
     "A panel a metric: a dot a seed with its interval over clips."
     metrics, order = [m for m in metrics if m in set(frame.metric)], [v for v in rows if v in set(frame.variant)]
-    fig, axes = plt.subplots(1, len(metrics), figsize=(2.6*len(metrics), 1.2 + .24*len(order)), dpi=80, squeeze=False)
+    fig, axes = plt.subplots(1, len(metrics), figsize=(2.6*len(metrics), 1.2 + .24*len(order)), dpi=80, squeeze=False, sharey=True)
     for metric, ax in zip(metrics, axes[0]):
         part = frame[(frame.metric == metric) & frame.variant.isin(order)].dropna(subset='value')
         sns.stripplot(part, x='value', y='variant', hue='variant', order=order, hue_order=order, palette='deep', jitter=False, legend=False, ax=ax)
         for _, r in part.iterrows(): ax.plot([r.low, r.high], [order.index(r.variant)]*2, color='grey', lw=1, zorder=0)
         ax.set(title=COLUMNS.get(metric, metric), xlabel='', ylabel='')
         ax.title.set_fontsize(9)
-        if ax is not axes[0, 0]: ax.set_yticklabels([])
     fig.tight_layout()
     return fig
 

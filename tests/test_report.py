@@ -2,7 +2,7 @@
 import json
 import pandas as pd
 import pytest
-from mocogan_hd.report import CLAIMS, PAPER_ABLATION, ROWS, beside_paper, cells, collect, make_table, paired_differences, plot_differences, sweep, verdict, verdicts, write_report
+from mocogan_hd.report import CLAIMS, PAPER_ABLATION, ROWS, beside_paper, cells, collect, make_table, paired_differences, plot_differences, plot_metrics, sweep, verdict, verdicts, write_report
 
 def put(folder, variant, seed, value, name='frechet_judge_8_16f'):
     path = folder/variant/f'seed-{seed}'/'metrics.json'
@@ -66,6 +66,11 @@ def test_the_interval_is_students(tmp_path):
     d = paired_differences(collect(tmp_path)).loc[('no_di', 'spread')]
     assert (d.low, d.high) == pytest.approx((2 - 4.3027/3**.5, 2 + 4.3027/3**.5), abs=1e-3)
     assert plot_differences(collect(tmp_path)).axes
+
+def test_rows_of_a_plot_line_up_where_a_metric_has_no_first_row(tmp_path):
+    several(tmp_path, 'real', dict(frechet=[.1])); several(tmp_path, 'full', dict(frechet=[1.], spread=[1.]))
+    a, b = plot_metrics(collect(tmp_path), ('frechet', 'spread')).axes
+    assert a.get_ylim() == b.get_ylim() and b.collections[-1].get_offsets()[0, 1] == 1
 
 def test_the_papers_figures_have_a_column_of_their_own_with_marks(tmp_path):
     put(tmp_path, 'full', 0, 1.)

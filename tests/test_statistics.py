@@ -93,8 +93,8 @@ def test_shares_of_processes_make_the_whole(of):
     merged = parts[0]
     for p in parts[1:]: merged.merge(p)
     assert len(merged) == 700
-    if 20 % of == 0: assert all(torch.equal(a, b) for a, b in zip(merged.total()[1:], whole.total()[1:])), 'each group is the work of one process'
-    for a, b in zip(merged.total()[1:], whole.total()[1:]): torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    exact = 20 % of == 0  # each group is the work of one process: only a product's rounding, which hangs on how memory is aligned, may differ
+    for a, b in zip(merged.total()[1:], whole.total()[1:]): torch.testing.assert_close(a, b, rtol=1e-13 if exact else 1e-10, atol=1e-14 if exact else 1e-12)
     other = stream(randn(700, 6, seed=1))
     assert frechet_of_moments('f', merged, other)[0].value == pytest.approx(frechet_of_moments('f', whole, other)[0].value, rel=1e-9)
 

@@ -67,7 +67,7 @@ test: $(ENV)
 	@$(RUN) python tools/unchanged.py 'nbs/**/*.ipynb' -- nbdev_clean
 	@echo "3/6 README.md is what nbs/index.ipynb says"
 	@$(RUN) python tools/unchanged.py README.md -- python tools/readme.py
-	@echo "4/6 nbdev_test: every page runs (nbs/reproduce is run in step 5)"
+	@echo "4/6 nbdev_test: every page runs (run/ is run in step 5)"
 	@$(RUN) nbdev_test --n_workers $(CORES) --timing --skip_folder_re '^([_.]|reproduce$$)'
 	@echo "5/6 make reproduce PRESET=smoke, from nothing"
 	@rm -rf runs/test

@@ -18,7 +18,7 @@
 # Weights and resumable checkpoints lie beside the notebooks. They are not outputs of a rule, since Snakemake
 # deletes the outputs of a job that failed or was interrupted, and a training goes on from its checkpoint.
 import sys
-from mocogan_hd.experiments import VARIANTS, experiment
+from mocogan_hd.experiments.presets import VARIANTS, experiment
 
 preset = str(config.get('preset', 'toy_faces'))
 results = str(config.get('results', 'runs')).rstrip('/')
@@ -47,7 +47,7 @@ for v in variants:
     try: experiment(preset, v)
     except ValueError as e: raise WorkflowError(str(e))
 
-source = 'nbs/reproduce/{}.ipynb'.format
+source = 'nbs/3_experiments/run/{}.ipynb'.format
 here = f'{results}/{preset}'
 run = f'"{sys.executable}" tools/run_notebook.py'
 run_on_gpu = f'{run} --gpus {gpus}' if gpus else run

@@ -5,10 +5,10 @@
 import os, signal, sys, time
 from pathlib import Path
 import torch
-from mocogan_hd.basics import this_share
-from mocogan_hd.latent_pca import fit_latent_pca
-from mocogan_hd.toy_faces import ToyFaces
-from mocogan_hd.train_motion_generator import train_motion_generator
+from mocogan_hd.core.basics import this_share
+from mocogan_hd.method.latent_pca import fit_latent_pca
+from mocogan_hd.method.toy_faces import ToyFaces
+from mocogan_hd.method.motion_training import train_motion_generator
 from ten_steps import FULL, small_generator
 
 

@@ -1,4 +1,4 @@
-"Deterministic fills and inputs of the golden data (see data/goldens/README.md)."
+"Deterministic fills and inputs of the golden data (see goldens/README.md)."
 import json
 import math
 import zlib
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FOLDER = Path(__file__).parent / 'data' / 'goldens'
+FOLDER = Path(__file__).parent / 'goldens'
 BASE = 1000
 
 def layout(name):

@@ -6,9 +6,9 @@ import sys
 import torch
 from torch import nn
 from accelerate import Accelerator
-from mocogan_hd.basics import save_json, seeded, this_share
-from mocogan_hd.protocols import Generated, compare
-from mocogan_hd.toy_faces import ToyFaces
+from mocogan_hd.core.basics import save_json, seeded, this_share
+from mocogan_hd.interop.protocols import Generated, compare
+from mocogan_hd.method.toy_faces import ToyFaces
 
 
 class Pixels(nn.Module):

@@ -5,13 +5,13 @@
 import sys
 from dataclasses import replace
 import torch
-from mocogan_hd.basics import seeded, sub_seed
-from mocogan_hd.image_generator import ImageGenerator
-from mocogan_hd.latent_pca import fit_latent_pca
-from mocogan_hd.motion_step import MotionTrainer, MotionTraining, train_step
-from mocogan_hd.stylegan2 import Generator
-from mocogan_hd.toy_faces import ToyFaces
-from mocogan_hd.train_image_generator import ImageTrainer, ImageTraining
+from mocogan_hd.core.basics import seeded, sub_seed
+from mocogan_hd.method.frozen_generator import ImageGenerator
+from mocogan_hd.method.latent_pca import fit_latent_pca
+from mocogan_hd.method.motion_step import MotionTrainer, MotionTraining, train_step
+from mocogan_hd.method.stylegan2 import Generator
+from mocogan_hd.method.toy_faces import ToyFaces
+from mocogan_hd.method.image_training import ImageTrainer, ImageTraining
 
 FULL = MotionTraining(batch_size=4, n_frames=5, steps=10, n_pca=4, hidden=8, dv_width=4, dv_layers=1, di_width=2, queue=20, penalty_every=4, g_steps=2)
 FORMS = dict(full=FULL, release=replace(FULL, condition_on_first=True, image_loss='pair', penalty='channel', penalty_weight=10., penalty_every=1, fresh_fakes=True),

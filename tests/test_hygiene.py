@@ -6,8 +6,8 @@ import pytest
 
 root = Path(__file__).parent.parent
 chapters = sorted((root/'nbs').glob('[0-9]*.ipynb'))
-reproduce = sorted((root/'nbs/reproduce').glob('*.ipynb'))
-pages = sorted((root/'nbs').glob('*.ipynb')) + reproduce
+reproduce = sorted((root/'nbs').glob('*/run/*.ipynb')) + sorted((root/'nbs').glob('*/audits/*.ipynb'))
+pages = sorted({*(root/'nbs').rglob('*.ipynb')} - set(reproduce)) + reproduce
 published = sorted((root/'results').rglob('*.ipynb'))
 modules = sorted(p for p in (root/'mocogan_hd').glob('*.py') if not p.name.startswith('_'))
 

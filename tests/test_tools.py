@@ -4,7 +4,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from mocogan_hd.experiments import VARIANTS
+from mocogan_hd.experiments.presets import VARIANTS
 
 root = Path(__file__).parent.parent
 tools = root/'tools'
@@ -45,7 +45,7 @@ def test_readme_links_start_at_the_root(tmp_path):
     nbformat.write(new_notebook(cells=[new_markdown_cell(text), new_code_cell('#| hide\nx = 1')]), tmp_path/'nbs/index.ipynb')
     assert run(tmp_path, 'readme.py').returncode == 0
     readme = (tmp_path/'README.md').read_text()
-    for part in ('(nbs/01_clips.ipynb)', '(results/x/a.gif)', '(https://a.org/b)', '(#t)', 'src="results/b.png"'): assert part in readme
+    for part in ('(nbs/1_method/01_clips.ipynb)', '(results/x/a.gif)', '(https://a.org/b)', '(#t)', 'src="results/b.png"'): assert part in readme
     assert 'x = 1' not in readme
 
 def test_unchanged_names_the_file_that_differs(tmp_path):

@@ -1,4 +1,4 @@
-"""What `make videos` calls: nbs/reproduce/own_videos.ipynb over a folder of videos, then where the samples are.
+"""What `make videos` calls: nbs/6_apps/run/own_videos.ipynb over a folder of videos, then where the samples are.
 
     python tools/own_videos.py ~/holiday --minutes 60
     python tools/own_videos.py sky48 --preset sky48 --hide-real      a set by name; no real frame in the notebook
@@ -33,7 +33,7 @@ def main(argv=None):
     given = {k: v for k in ('minutes', 'resolution', 'seed', 'preset') if (v := getattr(a, k)) is not None}
     given |= dict(map(run_notebook.parameter, a.more))
     held = reproduce.lock(out)
-    code = run_notebook.run('nbs/reproduce/own_videos.ipynb', out / 'own_videos.ipynb', videos=target,
+    code = run_notebook.run('nbs/6_apps/run/own_videos.ipynb', out / 'own_videos.ipynb', videos=target,
                             name=name, results=a.results, show_real=not a.hide_real, **given)
     if code: return code
     print(f'\n{(out / "reading.md").read_text()}\nsamples:       {out}/samples.png, samples.gif, samples.mp4\nthe notebook:  {out}/own_videos.ipynb')

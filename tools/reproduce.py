@@ -44,7 +44,7 @@ def main():
     a = p.parse_args()
 
     if a.processes > 1 and a.gpus: sys.exit('--processes shares all GPUs in each notebook, --gpus gives each notebook one: choose')
-    from mocogan_hd.experiments import PRESETS  # before a folder is made for a preset that does not exist
+    from mocogan_hd.experiments.presets import PRESETS  # before a folder is made for a preset that does not exist
     if a.preset not in PRESETS: sys.exit(f'Unknown preset {a.preset!r}. There are: {", ".join(PRESETS)}')
     folder = Path(a.results) / a.preset
     held = lock(folder)

@@ -1,6 +1,6 @@
 """Run one notebook with papermill: to NAME.partial.ipynb first, to NAME.ipynb when every cell went well.
 
-    python tools/run_notebook.py nbs/reproduce/3_evaluate.ipynb runs/toy_faces/full/seed-0/3_evaluate.ipynb \\
+    python tools/run_notebook.py nbs/3_experiments/run/3_evaluate.ipynb runs/toy_faces/full/seed-0/3_evaluate.ipynb \\
         preset=toy_faces variant=full seed=0 results=runs
 
 With `--gpus N` in front, it waits for one of N GPUs that no other notebook of this user holds, and shows the notebook that one

@@ -1,0 +1,79 @@
+"""Tables say what ran, and only that."""
+import json
+import pandas as pd
+import pytest
+from mocogan_hd.experiments.report import CLAIMS, PAPER_ABLATION, ROWS, beside_paper, cells, collect, make_table, paired_differences, plot_differences, plot_metrics, sweep, verdict, verdicts, write_report
+
+def put(folder, variant, seed, value, name='frechet_judge_8_16f'):
+    path = folder/variant/f'seed-{seed}'/'metrics.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps([dict(metric='frechet', name=name, value=value, low=value, high=value, n=8)]))
+
+def test_nothing_measured_is_an_error_that_says_what_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match='run notebook 3 first'): collect(tmp_path)
+
+def test_protocols_never_mix(tmp_path):
+    put(tmp_path, 'full', 0, 1.); put(tmp_path, 'no_mi', 0, 1., 'frechet_judge_256_16f')
+    with pytest.raises(ValueError, match='different protocols'): collect(tmp_path)
+
+def test_means_deviations_and_paired_differences_over_seeds(tmp_path):
+    for seed, (a, b) in enumerate([(1., 2.), (2., 2.5), (3., 6.)]): put(tmp_path, 'full', seed, a); put(tmp_path, 'no_di', seed, b)
+    put(tmp_path, 'no_pca', 7, 1.)  # a seed that full has not
+    table = make_table(collect(tmp_path))
+    assert table.iloc[:, 0]['full'] == '2.000 ± 1.000 (3)' and table.iloc[:, 0]['no_mi'] == 'not run'
+    assert 'no_pca' in table.index and 'no_dv' not in table.index
+    difference = paired_differences(collect(tmp_path)).loc[('no_di', 'frechet')]
+    assert difference.difference == pytest.approx(1.5) and difference.seeds == 3
+
+def test_files_are_written(tmp_path):
+    put(tmp_path, 'full', 0, 1.)
+    write_report(tmp_path)
+    assert pd.read_csv(tmp_path/'table.csv').variant.tolist() == ['real', 'static', 'full', 'no_mi', 'no_di']
+    assert '| full' in (tmp_path/'table.md').read_text() and (tmp_path/'metrics.png').stat().st_size > 1000
+
+def several(folder, variant, metrics):
+    for seed, values in enumerate(zip(*metrics.values())):
+        path = folder/variant/f'seed-{seed}'/'metrics.json'
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps([dict(metric=k, name=f'{k}_judge_8_16f', value=v, low=v, high=v, n=8) for k, v in zip(metrics, values)]))
+
+def test_a_claim_is_judged_by_the_interval_over_seeds(tmp_path):
+    several(tmp_path, 'full', dict(drift_at_motion=[.1, .12, .11], magnitude=[.9, .8, 1.], spread=[1.2, 1.3, 1.1]))
+    several(tmp_path, 'no_di', dict(drift_at_motion=[.2, .21, .22], magnitude=[.9, .6, .5], spread=[1.5, 1.1, 1.3]))
+    frame, claims = collect(tmp_path), {(c.variant, c.metric): c for c in CLAIMS}
+    assert verdict(claims['no_di', 'drift_at_motion'], frame) == 'too little motion to judge' # no_di moves 0.67 of real
+    assert verdict(claims['no_di', 'spread'], frame) == 'no difference shown'
+    moving = frame.assign(value=frame.value.where(frame.metric != 'magnitude', .9))
+    assert verdict(claims['no_di', 'drift_at_motion'], moving) == 'as claimed'
+    assert verdict(claims['no_mi', 'diversity'], frame) == 'not run'
+    assert len(verdicts(frame)) == len(CLAIMS) and {c.variant for c in CLAIMS} <= set(ROWS)
+
+def test_a_sweep_stands_beside_what_it_starts_from_and_not_in_the_table(tmp_path):
+    for seed in range(3): put(tmp_path, 'full', seed, 1. + seed); put(tmp_path, 'no_mi', seed, 2.)
+    for seed in range(2): put(tmp_path, 'full+lambda_m=5', seed, 3.)
+    frame = collect(tmp_path)
+    part, order = sweep(frame)
+    assert order == ['full', 'full+lambda_m=5'] and set(part.seed) == {0, 1}
+    assert cells(part, order).iloc[:, 0].tolist() == ['1.500 ± 0.707 (2)', '3.000 ± 0.000 (2)']
+    assert 'full+lambda_m=5' not in make_table(frame).index and 'full+lambda_m=5' not in paired_differences(frame).index
+    write_report(tmp_path)
+    assert 'lambda_m=5' not in (tmp_path/'table.md').read_text()
+    part, order = sweep(frame[~frame.variant.str.contains('[+]')])
+    assert part.empty and order == []
+
+def test_the_interval_is_students(tmp_path):
+    several(tmp_path, 'full', dict(spread=[0., 0., 0.])); several(tmp_path, 'no_di', dict(spread=[1., 2., 3.]))
+    d = paired_differences(collect(tmp_path)).loc[('no_di', 'spread')]
+    assert (d.low, d.high) == pytest.approx((2 - 4.3027/3**.5, 2 + 4.3027/3**.5), abs=1e-3)
+    assert plot_differences(collect(tmp_path)).axes
+
+def test_rows_of_a_plot_line_up_where_a_metric_has_no_first_row(tmp_path):
+    several(tmp_path, 'real', dict(frechet=[.1])); several(tmp_path, 'full', dict(frechet=[1.], spread=[1.]))
+    a, b = plot_metrics(collect(tmp_path), ('frechet', 'spread')).axes
+    assert a.get_ylim() == b.get_ylim() and b.collections[-1].get_offsets()[0, 1] == 1
+
+def test_the_papers_figures_have_a_column_of_their_own_with_marks(tmp_path):
+    put(tmp_path, 'full', 0, 1.)
+    table = beside_paper(make_table(collect(tmp_path)))
+    assert table.iloc[:, -1]['full'].endswith('[P]') and table.iloc[:, -1]['no_mi'] == '–' and set(PAPER_ABLATION) <= set(ROWS)
+    assert all('[M] unconfirmed' in v for k, v in PAPER_ABLATION.items() if k != 'full')

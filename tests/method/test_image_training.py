@@ -1,0 +1,173 @@
+"Training the image generator: losses, augmentation, resuming, and runs that must stop."
+from dataclasses import asdict, replace
+import pandas as pd, pytest, torch
+from mocogan_hd.core.basics import seeded
+from mocogan_hd.interop.checkpoints import load_image_generator
+from mocogan_hd.method.toy_faces import ToyFaces
+from mocogan_hd.method import image_training as module
+from mocogan_hd.method.image_training import AUGMENTATIONS, ImageTrainer, ImageTraining, augment, d_loss, g_loss, r1_penalty, train_image_generator
+
+TINY = ImageTraining(resolution=16, latent_dim=8, n_mapping=1, channels=(8, 8, 4), d_channels=(8, 8, 4), batch_size=4, n_images=32) # 8 steps
+
+class Pictures:
+    "A clip source that counts, fails or spoils its pictures at the k-th call."
+    resolution, fingerprint = 16, 'pictures'
+    def __init__(self, at=10**9, do=None): self.calls, self.at, self.do = 0, at, do
+    def images(self, n, generator, share=None):
+        self.calls += 1
+        if self.calls > self.at and isinstance(self.do, Exception): raise self.do
+        images = ToyFaces('people', 16).images(n, generator)
+        return images * self.do if self.calls > self.at else images
+
+def weights(path): return torch.load(path, weights_only=True)
+
+# --- formulas
+
+def test_losses():
+    fake, real = torch.tensor([-1., 2.]), torch.tensor([3., .5])
+    sp = lambda x: (1 + x.exp()).log()
+    torch.testing.assert_close(d_loss(fake, real), sp(fake).mean() + sp(-real).mean())
+    torch.testing.assert_close(g_loss(fake), sp(-fake).mean())
+    assert torch.isfinite(d_loss(torch.tensor([1e4]), torch.tensor([-1e4])))
+
+def test_r1_is_the_mean_of_squared_norms():
+    w, x = torch.randn(3, 4, 4, generator=seeded(0)), torch.randn(5, 3, 4, 4, generator=seeded(1)).requires_grad_()
+    scores = (w*x).sum((1, 2, 3))**2 / 2 # gradient: score times w
+    want = ((w*x).sum((1, 2, 3))**2 * w.square().sum()).mean()
+    torch.testing.assert_close(r1_penalty(scores, x), want)
+
+def test_lazy_r1_enters_every_16th_step_with_its_weight():
+    "The penalty of step 0 moves D, that of step 1 is not there."
+    def moved(settings, step):
+        t = ImageTrainer(settings); t.step = step
+        before = torch.cat([p.detach().flatten().clone() for p in t.D.parameters()])
+        t.train_step(ToyFaces('people', 16).images(4, 0))
+        return torch.cat([p.detach().flatten() for p in t.D.parameters()]) - before
+    with_, without = (replace(TINY, r1_gamma=g) for g in (10., 0.))
+    assert not torch.equal(moved(with_, 0), moved(without, 0)) and torch.equal(moved(with_, 1), moved(without, 1))
+
+# --- augmentation
+
+@pytest.mark.parametrize('policy', [*[(k,) for k in AUGMENTATIONS], tuple(AUGMENTATIONS)])
+def test_augmentations_are_seeded_shaped_and_differentiable(policy):
+    x = torch.rand(6, 3, 16, 16, generator=seeded(0)).requires_grad_()
+    y = augment(x, policy, 3)
+    assert y.shape == x.shape and torch.equal(y, augment(x, policy, 3)) and not torch.equal(y, augment(x, policy, 4))
+    y.square().sum().backward()
+    assert torch.isfinite(x.grad).all() and (x.grad.abs().amax((1, 2, 3)) > 0).all()
+    assert not torch.equal(y[0] - x[0], y[1] - x[1]) # each picture its own
+
+def test_augmentations_do_what_they_say():
+    x = torch.ones(400, 3, 16, 16)
+    holes = (augment(x, ('cutout',), 0) == 0)
+    assert (holes[:, 0] == holes[:, 2]).all() and .1 < holes.float().mean() < .25 and holes[:, 0].flatten(1).sum(1).max() <= 64
+    shown = augment(x, ('translation',), 0)[:, 0]
+    assert (shown.amin((0,))[2:-2, 2:-2] == 1).all() and (shown.flatten(1).mean(1) < 1).any() and (shown.flatten(1).mean(1) >= (14/16)**2).all()
+    coloured = augment(torch.zeros(400, 3, 4, 4), ('colour',), 0)
+    assert coloured.abs().max() <= .5 and coloured.mean().abs() < .05 # a grey picture can only change its brightness
+
+# --- settings
+
+@pytest.mark.parametrize('change, message', [
+    (dict(resolution=24), 'resolution 24 is not possible: choose one of 16'), (dict(batch_size=0), 'batch_size=0 must be positive'), (dict(lr=-1.), 'lr=-1.0'),
+    (dict(n_images=0), 'n_images=0'), (dict(augment=('flip',)), r"\['flip'\] unknown, choose from \['colour', 'translation', 'cutout'\]")])
+def test_impossible_settings(change, message):
+    with pytest.raises(ValueError, match=message): replace(TINY, **change)
+
+def test_refused_before_the_first_step(tmp_path):
+    source = Pictures()
+    with pytest.raises(ValueError, match='the pictures have 16 px, the settings say 32'):
+        train_image_generator(source, replace(TINY, resolution=32, channels=(8,)*4, d_channels=(8,)*4), tmp_path/'run')
+    with pytest.raises(ValueError, match=r'4 widths .* do not fit 16 px'): train_image_generator(source, replace(TINY, channels=(8,)*4), tmp_path/'run')
+    assert source.calls == 0 and not (tmp_path/'run').exists()
+
+# --- resuming
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    settings = replace(TINY, augment=('colour', 'cutout'))
+    whole = train_image_generator(Pictures(), settings, tmp_path/'whole')
+    with pytest.raises(OSError): train_image_generator(Pictures(5, OSError('power cut')), settings, tmp_path/'parts', save_every=3)
+    assert weights(tmp_path/'parts'/'checkpoint.pt')['step'] == 3
+    source = Pictures()
+    parts = train_image_generator(source, settings, tmp_path/'parts', save_every=3)
+    assert source.calls == 5 and load_image_generator(whole).fingerprint == load_image_generator(parts).fingerprint
+    a, b = (weights(tmp_path/k/'checkpoint.pt') for k in ('whole', 'parts'))
+    assert a['step'] == b['step'] == 8 and all(torch.equal(a[n][k], b[n][k]) for n in ('G', 'D', 'ema') for k in a[n])
+    log = pd.read_csv(tmp_path/'parts'/'losses.csv')
+    assert log.step.is_unique and log.step.is_monotonic_increasing and log.step.iloc[-1] == 8 and log.minutes.is_monotonic_increasing
+    assert len(list((tmp_path/'parts').glob('samples-*.png'))) == 3
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    first = load_image_generator(train_image_generator(Pictures(), TINY, tmp_path)).fingerprint
+    source = Pictures()
+    assert load_image_generator(train_image_generator(source, TINY, tmp_path)).fingerprint == first and source.calls == 0
+
+def test_other_settings_are_refused_by_value(tmp_path):
+    train_image_generator(Pictures(), TINY, tmp_path, stop_at=2)
+    for other, message in [(replace(TINY, lr=1e-3), r"checkpoint.pt was made with other settings .*'lr': \(0.003, 0.001\)"),
+                           (replace(TINY, channels=(8, 4, 4)), r"'channels': \(\[8, 8, 4\], \[8, 4, 4\]\)"), (replace(TINY, seed=1), r"'seed': \(0, 1\)")]:
+        with pytest.raises(ValueError, match=message): train_image_generator(Pictures(), other, tmp_path)
+    assert weights(tmp_path/'checkpoint.pt')['step'] == 2
+
+# --- runs that must stop
+
+def test_nan_stops_the_run_and_the_last_checkpoint_is_good(tmp_path):
+    with pytest.raises(FloatingPointError, match='loss_D is nan at step 6'):
+        train_image_generator(Pictures(5, float('inf')), TINY, tmp_path, save_every=4)
+    state = weights(tmp_path/'checkpoint.pt')
+    assert state['step'] == 4 and all(torch.isfinite(v).all() for n in ('G', 'D', 'ema') for v in state[n].values() if v.is_floating_point())
+    assert not (tmp_path/'image_generator.safetensors').exists()
+    healed = train_image_generator(Pictures(), TINY, tmp_path)
+    assert load_image_generator(healed).fingerprint == load_image_generator(train_image_generator(Pictures(), TINY, tmp_path/'never ill')).fingerprint
+
+def test_nan_in_the_penalty_alone_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'r1_penalty', lambda scores, images: scores.sum()*float('nan'))
+    with pytest.raises(FloatingPointError, match='r1 is nan at step 1'): train_image_generator(Pictures(), TINY, tmp_path)
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):
+    "An infinite gradient behind a finite loss spoils the weights of the very step that is saved."
+    step = ImageTrainer.train_step
+    def spoilt(self, real):
+        losses = step(self, real)
+        if self.step == 4: self.G.input.input.data[0, 0, 0, 0] = float('nan')
+        return losses
+    monkeypatch.setattr(ImageTrainer, 'train_step', spoilt)
+    with pytest.raises(FloatingPointError, match='G.input.input is nan at step 4'): train_image_generator(Pictures(), TINY, tmp_path, save_every=2)
+    assert weights(tmp_path/'checkpoint.pt')['step'] == 2 and torch.isfinite(weights(tmp_path/'checkpoint.pt')['G']['input.input']).all()
+
+def test_a_checkpoint_is_never_half_written(tmp_path, monkeypatch):
+    train_image_generator(Pictures(), TINY, tmp_path, stop_at=3)
+    before = (tmp_path/'checkpoint.pt').read_bytes()
+    def half_way(state, path): open(path, 'wb').write(before[:100]); raise OSError('disk full')
+    monkeypatch.setattr(module.torch, 'save', half_way)
+    with pytest.raises(OSError): train_image_generator(Pictures(), TINY, tmp_path, save_every=5)
+    monkeypatch.undo()
+    assert (tmp_path/'checkpoint.pt').read_bytes() == before and not list(tmp_path.glob('.*'))
+    train_image_generator(Pictures(), TINY, tmp_path)
+    assert pd.read_csv(tmp_path/'losses.csv').step.is_unique
+
+def test_discriminator_weights_are_back_after_a_step():
+    t = ImageTrainer(TINY); t.train_step(ToyFaces('people', 16).images(4, 0))
+    assert all(p.requires_grad for p in (*t.D.parameters(), *t.G.parameters()))
+
+def test_global_randomness_is_not_moved():
+    torch.manual_seed(3); state = torch.get_rng_state()
+    t = ImageTrainer(TINY); t.train_step(ToyFaces('people', 16).images(4, 0))
+    assert torch.equal(torch.get_rng_state(), state)
+
+def test_the_rate_falls_to_zero_at_the_end():
+    t = ImageTrainer(replace(TINY, decay=.5))
+    rates = []
+    for i in range(8):
+        t.train_step(ToyFaces('people', 16).images(4, i)); rates.append(t.opt_G.param_groups[0]['lr'])
+    torch.testing.assert_close(torch.tensor(rates), TINY.lr*torch.tensor([1.]*5 + [3/4, 2/4, 1/4]))
+
+def test_averaged_weights_have_the_half_life():
+    t = ImageTrainer(replace(TINY, ema_images=8)) # two steps
+    t.train_step(ToyFaces('people', 16).images(4, 0))
+    old = t.ema.module.input.input.clone()
+    for i in range(2):
+        t.step += 1
+        with torch.no_grad(): t.G.input.input.fill_(5.)
+        t.ema.update_parameters(t.G)
+    torch.testing.assert_close(t.ema.module.input.input, (old + 5)/2)

@@ -5,7 +5,7 @@
 import os, signal, sys, time
 from pathlib import Path
 import torch
-from mocogan_hd.core.basics import this_share
+from mocogan_hd.core.processes import this_share
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method.motion_training import train_motion_generator

@@ -6,7 +6,8 @@ import sys
 import torch
 from torch import nn
 from accelerate import Accelerator
-from mocogan_hd.core.basics import save_json, seeded, this_share
+from mocogan_hd.core.basics import save_json, seeded
+from mocogan_hd.core.processes import this_share
 from mocogan_hd.interop.protocols import Generated, compare
 from mocogan_hd.method.toy_faces import ToyFaces
 

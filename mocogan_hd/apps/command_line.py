@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 import pandas as pd, torch
-from ..core.basics import Share, file_hash, load_json, save_json, sub_seed
+from ..core.basics import file_hash, load_json, save_json, sub_seed
+from ..core.processes import Share
 from ..interop.checkpoints import load_image_generator
 from ..method.clips import from_uint8, save_gif, save_image, save_mp4, save_strip
 from ..experiments.presets import machine, versions

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['project_root', 'data_root', 'seeded', 'sub_seed', 'atomic_path', 'save_json', 'load_json', 'file_hash',
-           'tensors_hash', 'check_finite', 'Progress', 'Share', 'this_share', 'gather_rows', 'average',
-           'average_gradients']
+           'tensors_hash', 'check_finite', 'Progress']
 
 # %% ../../nbs/0_core/01_basics.ipynb #6e3a9944
 import contextlib, hashlib, json, math, os, time, uuid
@@ -123,47 +122,3 @@ class Progress:
         left = each*(self.total - step)/60
         numbers = '  '.join(f'{k} {v:.3g}' for k, v in figures.items())
         print(f'{self.label}: {step}/{self.total}, {each:.3g} s a step, about {left:.1f} min left  {numbers}', flush=True)
-
-# %% ../../nbs/0_core/01_basics.ipynb #acea0afc
-class Share(NamedTuple):
-    "The equal part of every batch that one process works on."
-    index:int = 0 # which process
-    of:int = 1 # how many there are
-    def rows(self, n:int) -> slice:
-        "Its rows of a batch of n."
-        if n % self.of: raise ValueError(f'a batch of {n} cannot be shared equally by {self.of} processes')
-        each = n // self.of
-        return slice(self.index*each, (self.index + 1)*each)
-    def take(self, batch:torch.Tensor, dim:int=0) -> torch.Tensor:
-        "Its rows of a tensor that was drawn for the whole batch."
-        rows = self.rows(batch.shape[dim])
-        return batch.narrow(dim, rows.start, rows.stop - rows.start)
-
-def this_share() -> Share:
-    "That of this process: all, unless `accelerate launch` or torchrun started several."
-    return Share(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Share()
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, part):
-        parts = [torch.empty_like(part) for _ in range(this_share().of)]
-        dist.all_gather(parts, part)
-        return torch.cat(parts)
-    @staticmethod
-    def backward(ctx, grad): return this_share().of*this_share().take(grad) # all processes compute the same, so the sum of their gradients is N times one
-
-def gather_rows(part:torch.Tensor) -> torch.Tensor: # (N of all processes, ...)
-    "The rows of all processes in order, with gradients; compute the same from them everywhere."
-    return part if this_share().of == 1 else _Gather.apply(part.contiguous())
-
-def average(values:torch.Tensor) -> torch.Tensor:
-    "The mean over all processes, in place."
-    if (n := this_share().of) > 1: dist.all_reduce(values); values /= n
-    return values
-
-def average_gradients(parameters:Iterable[torch.nn.Parameter]):
-    "Replace each gradient by its mean over all processes, in one message."
-    grads = [p.grad for p in parameters if p.grad is not None]
-    if this_share().of == 1 or not grads: return
-    flat = average(torch.cat([g.flatten() for g in grads]))
-    for g, new in zip(grads, flat.split([g.numel() for g in grads])): g.copy_(new.view_as(g))

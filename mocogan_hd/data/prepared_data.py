@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from ..core.basics import atomic_path, file_hash
 from ..method.clips import from_uint8, strip
-from .video_data import Unread, Video, VideoFolder, VideoSet, ahead, default_test, reason_of, resize_frames, split_videos
+from .video_data import Unread, Video, VideoFolder, VideoSet, default_test, reason_of, resize_frames, split_videos
+from ..core.prefetch import prefetch
 from .video_files import Unusable, find_videos, open_video, stamp
 
 # %% ../../nbs/4_data/03_prepared_data.ipynb #31bc6164
@@ -40,7 +41,7 @@ def inspect_videos(
     "Every video below a folder, with the reason where one cannot be used."
     root, refused, need = Path(root), {}, (n_frames - 1)*interval + 1
     found = find_videos(root, form, refused)
-    with ahead(lambda i: _look(found[i], root, fps, decode), range(len(found)), workers, workers) as looks: looked = list(looks)
+    with prefetch(lambda i: _look(found[i], root, fps, decode), range(len(found)), workers, workers) as looks: looked = list(looks)
     table = [dict(row, usable=not (why := row['reason'] or (f'{need} frames needed' if row['frames'] < need else '')), reason=why) for row in looked]
     table += [dict(name=str(path.relative_to(root)), form='', frames=0, size='', rate=np.nan, seconds=np.nan, usable=False, reason=reason) for path, reason in refused.items()]
     good = [k for k, row in enumerate(table[:len(found)]) if row['usable']]
@@ -90,7 +91,7 @@ def _write(path, videos, about, resolution, workers):
     header = json.dumps({'__metadata__': meta, 'frames': dict(dtype='U8', shape=shape, data_offsets=[0, int(np.prod(shape))])}).encode()
     header += b' '*(-len(header) % 8)
     digest = hashlib.sha256()
-    with atomic_path(path) as p, open(p, 'w+b') as f, ahead(lambda i: videos[i].read().numpy(), range(len(videos)), workers, workers) as all_frames:
+    with atomic_path(path) as p, open(p, 'w+b') as f, prefetch(lambda i: videos[i].read().numpy(), range(len(videos)), workers, workers) as all_frames:
         f.write(struct.pack('<Q', len(header)) + header)
         for v, frames in zip(videos, all_frames):
             if frames.shape != (v.n_frames, *shape[1:]): raise ValueError(f'{v.name} gave frames of shape {frames.shape}, {(v.n_frames, *shape[1:])} was announced')

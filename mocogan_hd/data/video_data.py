@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WEIZMANN_ACTIONS', 'resize_frames', 'check_boxes', 'Video', 'Unread', 'held_out_groups', 'VideoSet', 'reason_of',
-           'VideoFolder', 'default_test', 'split_videos', 'ahead', 'weizmann', 'has_data', 'imitate_weizmann',
-           'cut_grid', 'sky_timelapse']
+           'VideoFolder', 'default_test', 'split_videos', 'weizmann', 'has_data', 'imitate_weizmann', 'cut_grid',
+           'sky_timelapse']
 
 # %% ../../nbs/4_data/02_video_data.ipynb #7ee37a3b
 import hashlib, warnings
@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from fastcore.basics import patch
-from ..core.basics import Share, data_root, file_hash, seeded, sub_seed
+from ..core.basics import data_root, file_hash, seeded, sub_seed
+from ..core.processes import Share
 from ..method.clips import from_uint8, save_strip
 from .video_files import (ARCHIVES, IMAGES, VIDEOS, Unusable, VideoFile, content_hash, find_videos, natural_key, open_video, read_frames, read_strip,
                                     read_video) # some for those who import from here
@@ -251,25 +252,6 @@ def split_videos(videos:list[Video], split:str, test:set[str]|None, source:str) 
     if test - groups: raise ValueError(f'no videos of the test groups {sorted(test - groups)} in {source}')
     if split != 'all' and not groups - test: raise ValueError(f'{source} cannot be split: all its videos are of one group')
     return [v for v in videos if split == 'all' or (v.group in test) == (split == 'test')]
-
-# %% ../../nbs/4_data/02_video_data.ipynb #0d9284c6
-@contextmanager
-def ahead(
-    fn:Callable[[int], object], # what a step needs; depends on its index alone
-    indices:Iterable[int], # of the steps
-    depth:int=1, # how many are made in advance
-    workers:int=1, # threads
-) -> Iterator[Iterator]:
-    "An iterator over `fn(i)` in order, computed in the background while the one before is used."
-    pool = ThreadPoolExecutor(workers, 'ahead')
-    def results():
-        waiting = deque()
-        for i in indices:
-            waiting.append(pool.submit(fn, i))
-            if len(waiting) > depth: yield waiting.popleft().result()
-        while waiting: yield waiting.popleft().result()
-    try: yield results()
-    finally: pool.shutdown(cancel_futures=True)
 
 # %% ../../nbs/4_data/02_video_data.ipynb #c033
 WEIZMANN_ACTIONS = {'0': 'one-hand wave', '1': 'two-hand wave', '3': 'jumping jack', '4': 'bend'}

@@ -14,7 +14,7 @@ import itertools, math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 import torch
-from ..core.basics import gather_rows, this_share
+from ..core.processes import gather_rows, this_share
 from .feature_networks import FeatureNetwork
 from .statistics import Metric, bootstrap, frechet_from_features
 

@@ -15,7 +15,8 @@ import scipy.stats, torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from fastcore.basics import patch
-from ..core.basics import atomic_path, seeded, this_share
+from ..core.basics import atomic_path, seeded
+from ..core.processes import this_share
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #21464c28
 class Metric(NamedTuple):

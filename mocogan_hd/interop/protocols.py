@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 import torch
 from torch import nn
-from ..core.basics import seeded, sub_seed, this_share
+from ..core.basics import seeded, sub_seed
+from ..core.processes import this_share
 from ..method.clips import check_clip, from_uint8, to_uint8
 from ..evaluation.feature_networks import FeatureNetwork
 from ..evaluation.metrics import describe_clips

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from itertools import pairwise
 from torch import nn, Tensor
 from torch.nn.utils import spectral_norm
-from ..core.basics import Share
+from ..core.processes import Share
 from .video_discriminator import MultiScalePatchGAN
 
 # %% ../../nbs/1_method/08_image_discriminator.ipynb #c005

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
-from ..core.basics import Progress, Share, atomic_path, average, average_gradients, check_finite, seeded, sub_seed, this_share
+from ..core.basics import Progress, atomic_path, check_finite, seeded, sub_seed
+from ..core.processes import Share, average, average_gradients, this_share
 from .clips import save_image, tile
 from .frozen_generator import save_image_generator
 from .stylegan2 import Discriminator, Generator, check_resolution
-from ..data.video_data import ahead
+from ..core.prefetch import prefetch
 
 # %% ../../nbs/1_method/12_image_training.ipynb #c005
 def d_loss(
@@ -201,7 +202,7 @@ def train_image_generator(
     trainer.accelerator.wait_for_everyone() # before anybody writes
     began, before = time.monotonic(), log[-1]['minutes'] if log else 0.
     def images(step): return source.images(settings.batch_size, sub_seed(settings.seed, 'image data', step), trainer.share)
-    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext() as board, ahead(images, range(trainer.step, end)) as batches:
+    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext() as board, prefetch(images, range(trainer.step, end)) as batches:
         for real in batches:
             losses = trainer.train_step(real)
             save = trainer.step % save_every == 0 or trainer.step == end

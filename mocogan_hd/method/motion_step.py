@@ -17,7 +17,8 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from ..core.basics import average, average_gradients, check_finite, gather_rows, seeded, sub_seed, this_share
+from ..core.basics import check_finite, seeded, sub_seed
+from ..core.processes import average, average_gradients, gather_rows, this_share
 from .image_discriminator import ContrastiveImageDiscriminator, MemoryQueue, MomentumEncoder, PairImageDiscriminator, random_views
 from .frozen_generator import ImageGenerator, pooling
 from .latent_pca import LatentPCA

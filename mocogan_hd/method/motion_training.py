@@ -14,12 +14,13 @@ from typing import Iterator, NamedTuple
 import pandas as pd, torch
 from safetensors.torch import load_file, save_file
 from torch.utils.tensorboard import SummaryWriter
-from ..core.basics import Progress, atomic_path, average, check_finite, seeded, sub_seed
+from ..core.basics import Progress, atomic_path, check_finite, seeded, sub_seed
+from ..core.processes import average
 from .frozen_generator import ImageGenerator, load_strictly, pooling, read_header
 from .latent_pca import LatentPCA
 from .motion_generator import MotionGenerator
 from .motion_step import Fakes, MotionTrainer, MotionTraining, build_motion_generator, train_step
-from ..data.video_data import ahead
+from ..core.prefetch import prefetch
 
 # %% ../../nbs/1_method/14_motion_training.ipynb #557ecbee
 @torch.no_grad()
@@ -63,7 +64,7 @@ def train_motion_generator(
     if trainer.step >= end: yield Report(trainer.step, pd.DataFrame(rows), sample_fixed(trainer))
     recent = []
     def clips(step): return source.clips(settings.batch_size, settings.n_frames, seeded(sub_seed(settings.seed, 'motion data', step)), settings.interval, trainer.share)
-    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext() as board, ahead(clips, range(trainer.step, end)) as batches:
+    with SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext() as board, prefetch(clips, range(trainer.step, end)) as batches:
         for real in batches:
             losses, fakes = train_step(trainer, real)
             save = trainer.step % save_every == 0 or trainer.step == end

@@ -8,7 +8,8 @@ __all__ = ['IDENTITY', 'MOTION', 'DOMAINS', 'render', 'sample_motion', 'ToyFaces
 # %% ../../nbs/1_method/02_toy_faces.ipynb #3db34aeb
 import math
 import torch
-from ..core.basics import Share, seeded
+from ..core.basics import seeded
+from ..core.processes import Share
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c005
 IDENTITY = ('skin', 'hair', 'eyes', 'background', 'face_width', 'face_height', 'hair_length', 'eye_size', 'eye_distance')

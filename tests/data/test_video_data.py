@@ -4,9 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from mocogan_hd.data.video_data import (VideoFolder, VideoSet, Video, ahead, check_boxes, cut_grid, has_data, held_out_groups, imitate_weizmann, natural_key, resize_frames,
-                                   sky_timelapse, split_videos, weizmann)
-from mocogan_hd.core.basics import Share, seeded, tensors_hash
+from mocogan_hd.data.video_data import (VideoFolder, VideoSet, Video, check_boxes, cut_grid, has_data, held_out_groups, imitate_weizmann, natural_key, resize_frames, sky_timelapse, split_videos, weizmann)
+from mocogan_hd.core.prefetch import prefetch
+from mocogan_hd.core.basics import seeded, tensors_hash
+from mocogan_hd.core.processes import Share
 from mocogan_hd.method.clips import save_mp4
 from mocogan_hd.data.video_files import Unusable, read_strip
 from mocogan_hd.method.toy_faces import ToyFaces
@@ -376,18 +377,18 @@ def test_videos_that_read_as_a_whole_still_do(tmp_path):
 
 # --- reading ahead
 
-def alive(): return [t for t in threading.enumerate() if t.name.startswith('ahead')]
+def alive(): return [t for t in threading.enumerate() if t.name.startswith('prefetch')]
 
 @pytest.mark.parametrize('depth, workers', [(0, 1), (1, 1), (2, 1), (3, 4)])
 def test_ahead_keeps_the_order(depth, workers):
     done = []
     def fn(i): time.sleep(.002*(i % 3)); done.append(i); return i*i
-    with ahead(fn, range(20), depth, workers) as items: assert list(items) == [i*i for i in range(20)]
+    with prefetch(fn, range(20), depth, workers) as items: assert list(items) == [i*i for i in range(20)]
     assert sorted(done) == list(range(20)) and not alive()
 
 def test_ahead_reads_one_step_ahead_and_no_further():
     done = []
-    with ahead(lambda i: done.append(i) or i, range(10)) as items:
+    with prefetch(lambda i: done.append(i) or i, range(10)) as items:
         for i in items:
             time.sleep(.01)
             assert len(done) <= i + 2
@@ -400,15 +401,15 @@ def test_an_error_belongs_to_its_step():
         return i
     seen = []
     with pytest.raises(OSError, match='disk gone'):
-        with ahead(fn, range(9)) as items: seen.extend(items) if False else [seen.append(i) for i in items]
+        with prefetch(fn, range(9)) as items: seen.extend(items) if False else [seen.append(i) for i in items]
     assert seen == [0, 1, 2] and not alive()
 
 def test_no_thread_outlives_a_loop_that_breaks():
     with pytest.raises(KeyboardInterrupt):
-        with ahead(lambda i: time.sleep(.01), range(1000)) as items:
+        with prefetch(lambda i: time.sleep(.01), range(1000)) as items:
             next(items)
             raise KeyboardInterrupt
     assert not alive()
     def training():
-        with ahead(lambda i: i, range(1000)) as items: yield from items
+        with prefetch(lambda i: i, range(1000)) as items: yield from items
     t = training(); next(t); assert alive(); t.close(); assert not alive()

@@ -2,7 +2,7 @@
 import os, subprocess, sys
 from pathlib import Path
 import pytest, torch
-from mocogan_hd.core.basics import Share
+from mocogan_hd.core.processes import Share
 from mocogan_hd.experiments.presets import experiment
 from mocogan_hd.evaluation.feature_networks import save_feature_network, train_judge
 from mocogan_hd.interop.checkpoints import load_image_generator

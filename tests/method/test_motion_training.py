@@ -10,7 +10,7 @@ from mocogan_hd.method.losses import info_nce
 from mocogan_hd.method.stylegan2 import Generator
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method.video_discriminator import condition_on_first
-from mocogan_hd.method import motion_step, train_motion_generator as module
+from mocogan_hd.method import motion_step, motion_training as module
 from mocogan_hd.method.motion_step import (MotionTrainer, MotionTraining, draw_fakes, generator_losses, image_discriminator_loss, negatives, plays_backwards, train_step,
                                     video_discriminator_loss, video_input)
 from mocogan_hd.method.motion_training import load_motion_generator, sample_fixed, train_motion_generator, vital_signs

@@ -16,7 +16,7 @@ BOXES = {  # name: (left, top, title, what it does)
     'G_M': (190, 70, 'G_M', 'LSTM: w₁, ε → w₁…w_T'),
     'H': (190, 150, 'H, L_m', 'predicts ε from the state'),
     'G_I': (370, 70, 'G_I, frozen', 'w_t → frame t'),
-    'clips': (550, 150, 'real clips', 'videos of the other domain'),
+    'clips': (550, 150, 'real clips', 'videos that show motion'),
     'D_V': (550, 70, 'D_V', 'real or generated clip?'),
     'D_I': (550, -10, 'D_I, L_f, L_contr', 'frame t like frame 1?'),
 }

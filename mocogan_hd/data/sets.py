@@ -20,8 +20,10 @@ VIDEO_SETS = dict(ucf101='UCF-101, the release trained on all 13,320 videos',
 SMALL_SETS = dict(weizmann='Weizmann actions', sky48='the 48 clips of Sky Time-lapse that MDGAN shows')
 _SETS = SMALL_SETS | VIDEO_SETS
 
+# %% ../../nbs/4_data/05_sets.ipynb #5548a507
 def _is_videos(path): return path.is_dir() or path.suffix.lower() in ARCHIVES and path.is_file()
 
+# %% ../../nbs/4_data/05_sets.ipynb #ca6e000c
 def video_folder(
     name:str, # one of `VIDEO_SETS` or `SMALL_SETS`, a folder, or a zip or tar
 ) -> Path:
@@ -48,10 +50,12 @@ def folder_source(name, resolution, split='train', **options):
 @register_source('weizmann')
 def _weizmann(name, resolution, split='train', **options): return weizmann(video_folder(name), resolution, split)
 
+# %% ../../nbs/4_data/05_sets.ipynb #02b193fa
 @register_source('sky48')
 def _sky48(name, resolution, split='train', **options):
     return sky_timelapse(video_folder(name)/'grid-8x6.mp4', resolution, split)
 
+# %% ../../nbs/4_data/05_sets.ipynb #2fc38f1b
 @register_source('sky_timelapse')
 def _whole_sky(name, resolution, split='train', **options):
     folder = video_folder(name)

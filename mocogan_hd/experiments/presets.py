@@ -37,6 +37,7 @@ class Evaluation:
 # %% ../../nbs/3_experiments/01_presets.ipynb #cb0b9d8f
 PICTURES = dict(ffhq='faces', afhq_dog='dogs', anime='drawn portraits', church='churches') # domains without videos
 
+# %% ../../nbs/3_experiments/01_presets.ipynb #b2bc6eb8
 @dataclass(frozen=True)
 class Experiment:
     "Everything a run depends on."
@@ -104,6 +105,7 @@ _paper = MotionTraining(n_frames=16, interval=2, g_steps=5, fresh_fakes=True, vi
                         penalty_every=1, reverse=.5,
                         di_width=96, di_lr=1e-4, lambda_contr=2., queue=4_096, temperature=.07)
 
+# %% ../../nbs/3_experiments/01_presets.ipynb #5045766f
 def _paper_image(resolution):
     "StyleGAN2, config F, at its published widths [M]."
     widths = published_channels(resolution)
@@ -114,6 +116,7 @@ def _paper_image(resolution):
 # %% ../../nbs/3_experiments/01_presets.ipynb #2d158d26
 A_NUMBER_OF_VIDEOS = 10_000 # stands in where none is published
 
+# %% ../../nbs/3_experiments/01_presets.ipynb #9379a242
 def _published(images, videos, generator, resolution, batch_size, epochs, n_videos=None, lambda_f=1.):
     "One of the release's experiments as a preset."
     large = resolution > 256
@@ -149,11 +152,13 @@ def _settings(words, what, example):
             raise ValueError(f'{what}: {word!r} is no setting such as {example}')
     return {name: _value(text) for name, text in (word.split('=') for word in words)}
 
+# %% ../../nbs/3_experiments/01_presets.ipynb #6f2e7ea9
 def _value(text):
     "The JSON value of a text, or the text itself."
     try: return json.loads(text)
     except json.JSONDecodeError: return text
 
+# %% ../../nbs/3_experiments/01_presets.ipynb #793ab624
 def parse_overrides(
     text:str, # 'motion.steps=10+evaluation.n_clips=48'; '' is no override
 ) -> dict: # fields by dotted name, as `experiment` takes them
@@ -231,6 +236,7 @@ def register_source(*names:str):
         return opener
     return register
 
+# %% ../../nbs/3_experiments/01_presets.ipynb #c484b209
 def clip_source(
     name:str, # one of `SOURCES`, or a folder of videos
     resolution:int, # pixels a side
@@ -244,5 +250,6 @@ def clip_source(
                          'or import mocogan_hd.data.sets for videos')
     return opener(name, resolution, split, **options)
 
+# %% ../../nbs/3_experiments/01_presets.ipynb #5f8b6484
 @register_source(*DOMAINS)
 def _toy_faces(name, resolution, split='train', **options): return ToyFaces(name, resolution)

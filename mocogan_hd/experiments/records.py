@@ -36,6 +36,7 @@ def check_overrides(
     if before != overrides:
         raise ValueError(f'{folder} was made with overrides {before}, not {overrides}: give another RESULTS folder')
 
+# %% ../../nbs/3_experiments/02_records.ipynb #681c4a27
 def save_overrides(folder:str|Path, overrides:dict):
     "Write `overrides.json` where there are any."
     if overrides: save_json(overrides, Path(folder)/'overrides.json')
@@ -47,6 +48,7 @@ WEIGHTS = {'ucf101_256': 'UCF-101 frames, its FID 41.68', 'faceforensics_256': '
            'church_256': 'LSUN churches, config F'}
 _SUFFIXES = ('.pt', '.pkl', '.safetensors')
 
+# %% ../../nbs/3_experiments/02_records.ipynb #9a560856
 def weights_root() -> Path:
     "The folder of other people's weights, from the environment variable `MOCOGAN_HD_WEIGHTS`."
     folder = os.environ.get('MOCOGAN_HD_WEIGHTS')
@@ -82,6 +84,7 @@ def git_state() -> dict:
         return dict(commit=git('rev-parse', 'HEAD') or None, changed=bool(changed))
     except FileNotFoundError: return dict(commit=None, changed=None)
 
+# %% ../../nbs/3_experiments/02_records.ipynb #212ea24d
 def machine() -> dict:
     "Processor, cores, threads in use and accelerator, without names or paths."
     try: cpu = next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
@@ -90,6 +93,7 @@ def machine() -> dict:
     return dict(cpu=cpu, cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu, system=platform.system(),
                 python=platform.python_version())
 
+# %% ../../nbs/3_experiments/02_records.ipynb #536cb088
 def versions() -> dict:
     "Versions of the packages that make the numbers."
     return {p: importlib.metadata.version(p) for p in ('torch', 'torchvision', 'accelerate', 'numpy', 'mocogan-hd')}
@@ -114,6 +118,7 @@ class RunRecord:
         save_json(record, path)
         return record
 
+# %% ../../nbs/3_experiments/02_records.ipynb #022d19e4
 def _peak():
     "The largest memory used so far in bytes, of the accelerator where there is one."
     if torch.cuda.is_available(): return torch.cuda.max_memory_allocated()

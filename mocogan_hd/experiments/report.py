@@ -28,7 +28,8 @@ def collect(
     frame = pd.DataFrame(rows)
     for metric, names in frame.groupby('metric').name.unique().items():
         if len(names) > 1:
-            raise ValueError(f'{metric} was measured by different protocols, which no table may mix: {", ".join(names)}')
+            raise ValueError(f'{metric} was measured by different protocols, which no table may mix: '
+                             f'{", ".join(names)}')
     return frame
 
 # %% ../../nbs/3_experiments/03_report.ipynb #ecc9e74b
@@ -38,6 +39,7 @@ COLUMNS = {'frechet': 'Frechet distance ↓', 'drift_last': 'content drift, last
            'diversity': 'motion diversity ↑', 'noise_share': 'noise share', 'roughness': 'roughness',
            'spread': 'spread of the last w (home: 1)'}
 
+# %% ../../nbs/3_experiments/03_report.ipynb #bb398766
 def cell(
     values:pd.DataFrame, # the rows of one variant and metric, one for each seed
 ) -> str:
@@ -59,6 +61,7 @@ def cells(frame:pd.DataFrame, rows:list[str]) -> pd.DataFrame:
     columns = {title: column(metric) for metric, title in COLUMNS.items() if metric in measured}
     return pd.DataFrame(columns).rename_axis('variant')
 
+# %% ../../nbs/3_experiments/03_report.ipynb #bfdec9a7
 def make_table(
     frame:pd.DataFrame, # from `collect`
     variants:tuple[str, ...]=ROWS[:5], # rows that must be there; others that were run are added
@@ -104,6 +107,7 @@ CLAIMS = (
 # %% ../../nbs/3_experiments/03_report.ipynb #6ce10bdd
 ENOUGH_MOTION = .7 # of real clips
 
+# %% ../../nbs/3_experiments/03_report.ipynb #47815fd8
 def verdict(claim:Claim, frame:pd.DataFrame) -> str:
     "What the numbers say of a claim."
     differences = paired_differences(frame)
@@ -123,6 +127,7 @@ def _difference(claim, differences):
     interval = f'[{d.low:+.3f}, {d.high:+.3f}] ' if d.seeds > 1 else ''
     return f'{d.difference:+.3f} {interval}({d.seeds:.0f})'
 
+# %% ../../nbs/3_experiments/03_report.ipynb #f7f95860
 def verdicts(frame:pd.DataFrame) -> pd.DataFrame: # a row for each claim
     "Every claim, its difference to `full` with interval, and the verdict."
     differences = paired_differences(frame)
@@ -137,6 +142,7 @@ def _panels(metrics, width, height):
     for metric, ax in zip(metrics, axes[0]): ax.set_title(COLUMNS.get(metric, metric), fontsize=9)
     return fig, zip(metrics, axes[0])
 
+# %% ../../nbs/3_experiments/03_report.ipynb #d37bcb21
 def _dots(rows, order, ax):
     "A dot for each row, at its value and variant."
     sns.stripplot(rows, x='value', y='variant', hue='variant', order=order, hue_order=order, palette='deep',
@@ -147,6 +153,7 @@ def _bars(intervals, order, ax):
     "A bar for each variant, low end and high end."
     for variant, low, high in intervals: ax.plot([low, high], [order.index(variant)]*2, c='grey', lw=1, zorder=0)
 
+# %% ../../nbs/3_experiments/03_report.ipynb #f0e74311
 def plot_metrics(
     frame:pd.DataFrame, # from `collect`
     metrics:tuple[str, ...]=('frechet', 'drift_at_motion', 'magnitude', 'diversity'),
@@ -206,9 +213,11 @@ PAPER = pd.DataFrame([
     ('Sky Time-lapse, 128', 'MoCoGAN-HD', 'FVD; PSNR; SSIM', '77.77; 22.29; 0.688', '[M] unconfirmed'),
 ], columns=['data', 'method', 'metric', 'value', 'mark'])
 
+# %% ../../nbs/3_experiments/03_report.ipynb #54ecbbbd
 PAPER_ABLATION = {'full': '33.95 / 700 [P]', 'no_pca': '28.20 / 790.87 [M] unconfirmed',
                   'no_di': '33.22 / 796.67 [M] unconfirmed', 'no_dv': '33.84 / 867.43 [M] unconfirmed'}
 
+# %% ../../nbs/3_experiments/03_report.ipynb #0a90c534
 def beside_paper(
     table:pd.DataFrame, # from `make_table`
 ) -> pd.DataFrame: # with one column more
@@ -224,6 +233,7 @@ def _note(frame):
             f'several: mean ± standard deviation over seeds. – does not apply. Frechet distance: `{protocol}`. '
             'The last column is of other data and networks: [P] the paper, [M] remembered.')
 
+# %% ../../nbs/3_experiments/03_report.ipynb #a29b37d6
 def write_report(
     folder:str|Path, # RESULTS/PRESET, with the metrics in it
     variants:tuple[str, ...]=ROWS[:5],

@@ -2,6 +2,7 @@
 PRESET   ?= toy_faces
 SEEDS    ?= 1
 VARIANTS ?=
+OVERRIDES ?=
 CORES    ?= 2
 RESULTS  ?= runs
 PROCESSES ?= 1
@@ -23,6 +24,7 @@ help:
 	@echo "make reproduce [PRESET=toy_faces] [SEEDS=1] [CORES=2]   run the notebooks, end with the table"
 	@echo "                also VARIANTS=full,no_mi (all six)  RESULTS=runs; presets: smoke, toy_faces, toy_robots, weizmann; the paper's, for GPUs:"
 	@echo "                ucf101, faceforensics, sky_timelapse, ffhq_vox, ffhq1024_vox, afhq_vox, anime_vox, church_tlvdb"
+	@echo "                OVERRIDES=motion.steps=10+evaluation.n_clips=48: settings for all runs; give them a RESULTS folder of their own"
 	@echo "                PROCESSES=4: each notebook by four processes; GPUS=4: a notebook on each; PROFILE=profiles/slurm: as jobs"
 	@echo "make videos FOLDER=~/holiday [MINUTES=60] [RESOLUTION=64] [NAME=holiday] [SEED=0] [MORE='width=4 n_frames=24']"
 	@echo "                your own videos: train, sample, measure, and read what the numbers say, in runs/own/holiday"
@@ -53,7 +55,7 @@ $(ENV): pyproject.toml constraints.txt
 	@echo "The environment is ready: .venv"
 
 reproduce: $(ENV)
-	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' $(if $(VARIANTS),--variants '$(VARIANTS)') --cores '$(CORES)' --results '$(RESULTS)' --processes '$(PROCESSES)' --gpus '$(GPUS)' $(if $(PROFILE),--profile '$(PROFILE)')
+	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' $(if $(VARIANTS),--variants '$(VARIANTS)') $(if $(OVERRIDES),--overrides '$(OVERRIDES)') --cores '$(CORES)' --results '$(RESULTS)' --processes '$(PROCESSES)' --gpus '$(GPUS)' $(if $(PROFILE),--profile '$(PROFILE)')
 
 videos: $(ENV)
 	@test -n '$(FOLDER)' || { echo 'make videos FOLDER=~/holiday: which folder holds the videos?' >&2; exit 1; }

@@ -8,6 +8,8 @@
 #
 # `make reproduce` calls it. By hand, from the repository's root:
 #   snakemake --cores 2 --config preset=toy_faces seeds=3
+# Other settings for all runs, in a folder of their own:
+#   snakemake --cores 2 --config preset=smoke results=runs/short overrides=motion.steps=10+evaluation.n_clips=48
 # Several processes that share each batch, on all GPUs or on so many cores, one notebook at a time:
 #   snakemake --cores 1 --config preset=ucf101 processes=4
 # Several GPUs: as many notebooks at once as there are GPUs, each with one of its own (tools/run_notebook.py takes turns):
@@ -17,8 +19,9 @@
 #
 # Weights and resumable checkpoints lie beside the notebooks. They are not outputs of a rule, since Snakemake
 # deletes the outputs of a job that failed or was interrupted, and a training goes on from its checkpoint.
-import sys
-from mocogan_hd.experiments.presets import VARIANTS, experiment
+import json, shlex, sys
+from mocogan_hd.experiments.presets import VARIANTS, experiment, parse_overrides
+from mocogan_hd.experiments.records import check_overrides
 
 preset = str(config.get('preset', 'toy_faces'))
 results = str(config.get('results', 'runs')).rstrip('/')
@@ -43,15 +46,19 @@ def seed_list(value):
 
 variants = names(config.get('variants', list(VARIANTS)))
 seeds = seed_list(config.get('seeds', 1))
-for v in variants:
-    try: experiment(preset, v)
-    except ValueError as e: raise WorkflowError(str(e))
+try:
+    overrides = parse_overrides(str(config.get('overrides', '')))
+    for v in variants: experiment(preset, v, overrides=overrides)
+    check_overrides(f'{results}/{preset}', overrides)
+except (ValueError, TypeError) as e: raise WorkflowError(str(e))
 
 source = 'nbs/3_experiments/run/{}.ipynb'.format
 here = f'{results}/{preset}'
 run = f'"{sys.executable}" tools/run_notebook.py'
 run_on_gpu = f'{run} --gpus {gpus}' if gpus else run
 together = f' processes={processes}' if processes > 1 else ''
+if overrides:  # doubled braces, since Snakemake fills in what stands in single ones
+    together += ' ' + shlex.quote(f'overrides={json.dumps(overrides)}').replace('{', '{{').replace('}', '}}')
 
 wildcard_constraints:
     variant='[A-Za-z0-9_.+=-]+', seed='[0-9]+'

@@ -41,7 +41,7 @@ def test_wrong_parameters_fail_before_anything_runs(tmp_path, tag, given, messag
 
 def test_readme_links_start_at_the_root(tmp_path):
     (tmp_path/'nbs').mkdir()
-    text = '# T\n[page](01_clips.ipynb) ![clip](../results/x/a.gif) [web](https://a.org/b) [here](#t) <img src="../results/b.png">'
+    text = '# T\n[page](1_method/01_clips.ipynb) ![clip](../results/x/a.gif) [web](https://a.org/b) [here](#t) <img src="../results/b.png">'
     nbformat.write(new_notebook(cells=[new_markdown_cell(text), new_code_cell('#| hide\nx = 1')]), tmp_path/'nbs/index.ipynb')
     assert run(tmp_path, 'readme.py').returncode == 0
     readme = (tmp_path/'README.md').read_text()
@@ -117,3 +117,35 @@ def test_processes_reach_the_notebooks_that_have_them():
     assert sum('run_notebook.py' in line and ' processes=2' in line for line in (r.stdout + r.stderr).splitlines()) == 1 + 1 + 2*len(VARIANTS) # all but the tables
     r = subprocess.run([sys.executable, 'tools/reproduce.py', '--preset', 'smoke', '--results', 'no/such', '--processes', '2', '--gpus', '2', '--dry-run'], cwd=root, capture_output=True, text=True)
     assert r.returncode == 1 and 'choose' in r.stderr and not (root/'no').exists()
+
+# --- overrides
+
+def reproduce(*args): return run(root, 'reproduce.py', '--preset', 'smoke', *map(str, args))
+
+@pytest.mark.parametrize('overrides, says', [
+    ('motion.stepss=3', "no 'stepss'"), ('movement.steps=3', "no 'movement'"), ('motion.steps', 'is no setting such as'),
+    ('motion.steps=ten', 'expected a number'), ('motion.steps=0', 'steps=0')])
+def test_wrong_overrides_are_one_line_and_exit_code_2(tmp_path, overrides, says):
+    r = reproduce('--results', tmp_path/'runs', '--overrides', overrides)
+    assert r.returncode == 2 and says in r.stderr and len(r.stderr.splitlines()) == 1 and not (tmp_path/'runs').exists()
+
+def test_overrides_reach_the_notebooks_that_have_them():
+    r = subprocess.run([sys.executable, '-m', 'snakemake', '--cores', '1', '--nolock', '--dry-run', '--printshellcmds', '--config', 'preset=smoke', 'results=no/such',
+                        'overrides=motion.steps=10+evaluation.n_clips=48'], cwd=root, capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    given = """ 'overrides={"motion.steps": 10, "evaluation.n_clips": 48}'"""
+    commands = [line for line in (r.stdout + r.stderr).splitlines() if 'run_notebook.py' in line]
+    assert sum(given in line for line in commands) == 1 + 1 + 2*len(VARIANTS) == len(commands) - 1 # all but the tables
+
+def test_a_dry_run_takes_overrides_and_writes_none(tmp_path):
+    r = reproduce('--results', tmp_path, '--overrides', 'motion.steps=10', '--dry-run')
+    assert r.returncode == 0, r.stderr
+    assert not (tmp_path/'smoke/overrides.json').exists()
+
+def test_a_folder_of_other_overrides_is_refused(tmp_path):
+    (tmp_path/'smoke').mkdir()
+    (tmp_path/'smoke/overrides.json').write_text('{"motion.steps": 10}')
+    for given in ([], ['--overrides', 'motion.steps=11']):
+        r = reproduce('--results', tmp_path, *given, '--dry-run')
+        assert r.returncode == 2 and "was made with overrides {'motion.steps': 10}" in r.stderr
+    assert reproduce('--results', tmp_path, '--overrides', 'motion.steps=10', '--dry-run').returncode == 0

@@ -1,7 +1,7 @@
 """Write README.md from nbs/index.ipynb, with nbconvert's markdown exporter.
 
 The only change made to its text: links and images are relative to nbs/ in the notebook and to the root in
-README.md, so `../results/x.gif` becomes `results/x.gif`, and `01_clips.ipynb` becomes `nbs/1_method/01_clips.ipynb`.
+README.md, so `../results/x.gif` becomes `results/x.gif`, and `1_method/01_clips.ipynb` becomes `nbs/1_method/01_clips.ipynb`.
 Cells that start with `#| hide` are left out; of cells that start with `#| echo: false` only the output stays.
 """
 import posixpath, re, sys

@@ -9,8 +9,9 @@ alone. On Slurm, which does so itself, the option does nothing.
 Run it from the repository's root, with relative paths, so that no machine's path gets into the output.
 What the cells print is shown live. When a cell fails, the notebook with the error stays as NAME.failed.ipynb.
 """
-import contextlib, fcntl, json, logging, os, re, sys, tempfile, time, warnings
+import contextlib, json, logging, os, re, sys, tempfile, time, warnings
 from pathlib import Path
+from filelock import FileLock, Timeout
 
 
 class Live:
@@ -54,13 +55,15 @@ def own_gpu(n, wait=1.):
     folder.mkdir(exist_ok=True)
     while True:
         for device in devices:
-            with open(folder/re.sub(r'\W', '_', device), 'w') as lock:
-                try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError: continue
-                os.environ['CUDA_VISIBLE_DEVICES'] = device
-                try: yield device
-                finally: os.environ.pop('CUDA_VISIBLE_DEVICES') if before is None else os.environ.update(CUDA_VISIBLE_DEVICES=before)
-                return
+            lock = FileLock(folder/re.sub(r'\W', '_', device))
+            try: lock.acquire(blocking=False)
+            except Timeout: continue
+            os.environ['CUDA_VISIBLE_DEVICES'] = device
+            try: yield device
+            finally:
+                os.environ.pop('CUDA_VISIBLE_DEVICES') if before is None else os.environ.update(CUDA_VISIBLE_DEVICES=before)
+                lock.release()
+            return
         time.sleep(wait)
 
 

@@ -22,7 +22,8 @@ from ..evaluation.feature_networks import FeatureNetwork
 from ..evaluation.statistics import Metric, bootstrap, frechet_from_features
 from ..evaluation.metrics import unit_space
 from ..data.video_data import VideoSet
-from ..experiments.presets import SMALL_SETS, VIDEO_SETS, Experiment, experiment, override
+from ..experiments.presets import Experiment, experiment, override
+from ..data.sets import SMALL_SETS, VIDEO_SETS
 
 # %% ../../nbs/6_apps/02_own_videos.ipynb #f9149b0a
 class Advice(NamedTuple):

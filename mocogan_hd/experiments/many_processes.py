@@ -15,7 +15,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from ..core.basics import atomic_path, sub_seed
 from ..core.processes import this_share
-from .presets import Experiment, clip_source, experiment, preset_folder, run_folder
+from .presets import Experiment, clip_source, experiment
+from .records import preset_folder, run_folder
 from ..evaluation.feature_networks import load_feature_network
 from ..interop.checkpoints import load_image_generator
 from ..method.latent_pca import LatentPCA

@@ -4,10 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 import pytest
 from mocogan_hd.core.basics import load_json
-from mocogan_hd.method.clips import save_strip
-from mocogan_hd.experiments.presets import (PRESETS, PUBLISHED, VARIANTS, VIDEO_SETS, WEIGHTS, RunRecord, clip_source, counted, experiment, generator_file,
-                                    run_folder, video_folder)
-from mocogan_hd.method.toy_faces import ToyFaces
+from mocogan_hd.experiments.presets import (
+    ANY, PRESETS, PUBLISHED, SOURCES, VARIANTS, clip_source, counted, experiment, parse_overrides, register_source)
+from mocogan_hd.experiments.records import WEIGHTS, RunRecord, check_overrides, generator_file, run_folder, save_overrides
 
 @pytest.mark.parametrize('preset', PRESETS)
 @pytest.mark.parametrize('variant', VARIANTS)
@@ -45,16 +44,8 @@ def test_a_wrong_setting_of_a_variant_is_named(variant, says):
 def test_the_record_names_the_commit_that_it_began_with(monkeypatch, tmp_path):
     record = RunRecord(experiment('smoke'), 'motion generator')
     began = record.git
-    monkeypatch.setattr('mocogan_hd.experiments.presets.git_state', lambda: dict(commit='another', changed=True))
+    monkeypatch.setattr('mocogan_hd.experiments.records.git_state', lambda: dict(commit='another', changed=True))
     assert record.write(tmp_path/'run.json')['git'] == began
-
-def test_missing_real_data_says_how_to_give_it(monkeypatch, tmp_path):
-    monkeypatch.delenv('MOCOGAN_HD_DATA', raising=False)
-    with pytest.raises(FileNotFoundError, match='MOCOGAN_HD_DATA is not set'): clip_source('weizmann', 32)
-    monkeypatch.setenv('MOCOGAN_HD_DATA', str(tmp_path/'nowhere'))
-    with pytest.raises(FileNotFoundError, match='is not a folder'): clip_source('weizmann', 32)
-    monkeypatch.setenv('MOCOGAN_HD_DATA', str(tmp_path))
-    with pytest.raises((FileNotFoundError, ValueError), match='weizmann'): clip_source('weizmann', 32)
 
 def test_the_record_names_everything_but_no_place(tmp_path):
     e = experiment('smoke', 'no_mi', 1)
@@ -122,29 +113,40 @@ def test_a_shipped_generator_needs_no_folder(monkeypatch):
     assert generator_file(experiment('toy_faces')).exists() and generator_file(experiment('weizmann')) is None
     with pytest.raises(FileNotFoundError, match="'toy_facs' is shipped"): generator_file(experiment('toy_faces', overrides={'generator': 'toy_facs'}))
 
-# --- videos
+# --- clip sources
 
 @pytest.mark.parametrize('preset', PUBLISHED)
-def test_missing_videos_say_which_what_and_where(preset, monkeypatch, tmp_path):
-    name = experiment(preset).videos
-    monkeypatch.setenv('MOCOGAN_HD_DATA', str(tmp_path))
-    with pytest.raises(FileNotFoundError) as error: clip_source(name, 128)
-    assert VIDEO_SETS[name] in str(error.value) and str(tmp_path/name) in str(error.value)
-
-def strips(folder, names):
-    folder.mkdir(parents=True)
-    for i, n in enumerate(names): save_strip(ToyFaces(resolution=16).clips(1, 6, i)[0], folder/f'{n}.png')
-
-def test_a_divided_folder_is_taken_as_it_is_divided(monkeypatch, tmp_path):
-    monkeypatch.setenv('MOCOGAN_HD_DATA', str(tmp_path))
-    strips(tmp_path/'faceforensics/train', 'abc'); strips(tmp_path/'faceforensics/test', 'de')
-    strips(tmp_path/'tlvdb', 'abcde')
-    assert [len(clip_source('faceforensics', 16, s)) for s in ('train', 'test', 'all')] == [3, 2, 5]
-    assert [len(clip_source('tlvdb', 16, s)) for s in ('train', 'test', 'all')] == [4, 1, 5] # by chance, a fifth held out
-    assert clip_source('tlvdb', 16).clips(2, 4, 0).shape == (2, 4, 3, 16, 16)
-    assert video_folder('tlvdb') == tmp_path/'tlvdb'
-
-@pytest.mark.parametrize('preset', PUBLISHED)
-def test_what_generated_clips_are_compared_with_are_videos(preset): assert experiment(preset).real in VIDEO_SETS
+def test_what_generated_clips_are_compared_with_are_videos(preset): assert experiment(preset).real in SOURCES
 
 def test_toy_robots_are_compared_with_robots(): assert experiment('toy_robots').real == 'robots'
+
+def test_a_source_is_opened_by_the_function_of_its_name_and_other_names_by_any(monkeypatch):
+    monkeypatch.setattr('mocogan_hd.experiments.presets.SOURCES', dict(SOURCES))
+    sources = clip_source.__globals__['SOURCES']
+    register_source('a', 'b')(lambda *args, **options: (*args, options))
+    register_source(ANY)(lambda name, *_, **options: f'any {name}')
+    assert clip_source('b', 8, 'test', bad='skip') == ('b', 8, 'test', dict(bad='skip')) and clip_source('c', 8) == 'any c'
+    sources.pop(ANY)
+    with pytest.raises(ValueError, match="data 'c' is not registered.*import mocogan_hd.data.sets"): clip_source('c', 8)
+
+# --- overrides
+
+@pytest.mark.parametrize('text, is_', [('', {}), ('motion.steps=10', {'motion.steps': 10}),
+                                       ('motion.lr=1e-4+motion.dv_norm=null+evaluation.network=embedding', {'motion.lr': 1e-4, 'motion.dv_norm': None, 'evaluation.network': 'embedding'})])
+def test_overrides_have_the_grammar_of_variants(text, is_): assert parse_overrides(text) == is_
+
+@pytest.mark.parametrize('text', ['motion.steps', 'motion.steps=', '=3', 'motion..steps=3', 'motion.steps=3+', 'a b=3'])
+def test_a_wrong_override_of_the_command_line_is_named(text):
+    with pytest.raises(ValueError, match='is no setting such as motion.steps=10'): parse_overrides(text)
+
+def test_a_word_is_no_number():
+    with pytest.raises(ValueError, match='expected a number'): experiment('smoke', overrides={'motion.steps': 'ten'})
+
+def test_a_folder_keeps_its_overrides(tmp_path):
+    ten, other = {'motion.steps': 10}, {'motion.steps': 11}
+    check_overrides(tmp_path, ten); save_overrides(tmp_path, ten); check_overrides(tmp_path, ten)
+    for overrides in ({}, other):
+        with pytest.raises(ValueError, match='was made with overrides'): check_overrides(tmp_path, overrides)
+    (tmp_path/'b'/'full'/'seed-0').mkdir(parents=True)
+    check_overrides(tmp_path/'b', {})
+    with pytest.raises(ValueError, match='was made with overrides {}'): check_overrides(tmp_path/'b', ten)

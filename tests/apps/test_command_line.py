@@ -8,9 +8,10 @@ import torch
 
 import goldens
 from mocogan_hd.core.basics import load_json
-from mocogan_hd.apps.command_line import FORMATS, clips_of, evaluate_clips, inspect_path, load_players, main, parser, real_batches, sort_paths
+from mocogan_hd.apps.command_line import clip_files, main, parser
+from mocogan_hd.apps.result_folders import FORMATS
+from mocogan_hd.interop.checkpoint_files import inspect_path, load_generators, sort_paths
 from mocogan_hd.method.clips import save_strip
-from mocogan_hd.evaluation.feature_networks import FrameEmbedding, fit_directions
 from mocogan_hd.method.frozen_generator import ImageGenerator, save_image_generator
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator
@@ -25,6 +26,8 @@ from test_published_networks import write_script
 
 def process(*argv):
     return subprocess.run([sys.executable, '-m', 'mocogan_hd.apps.command_line', *map(str, argv)], capture_output=True, text=True)
+
+def clips_of(folder, resolution, n_frames): return torch.cat(list(clip_files(folder, resolution, n_frames)[2]))
 
 def real_videos(folder, resolution=16, n=12, T=10):
     for i, clip in enumerate(ToyFaces('people', resolution).clips(n, T, 0)): save_strip(clip, folder/f'{i}.png')
@@ -51,10 +54,10 @@ def test_clips_and_numbers_from_a_folder_of_the_release(full_release, tmp_path):
     record = load_json(out/'sample.json')
     assert record['kind'] == 'release' and record['epoch'] == 4 and record['settings']['seed'] == 0 and len(record['files']) == 4
     assert {p.name for p in out.iterdir()} == {*record['files'], 'sample.json'} and str(tmp_path) not in (out/'sample.json').read_text()
-    players = load_players([full_release])
+    players = load_generators([full_release])
     want = sample_clips(players.image_generator, players.motion_generator, 4, 3, seed=0)
-    torch.testing.assert_close(clips_of(out, 32, 3)[0], want.cpu().clamp(-1, 1), atol=1/127.5, rtol=0)
-    done = process('evaluate', real, full_release, '--out', tmp_path/'numbers', '--n', 4, '--frames', 3, '--interval', 2, '--contents', 2, '--motions', 2, '--network-steps', 3)
+    torch.testing.assert_close(clips_of(out, 32, 3), want.cpu().clamp(-1, 1), atol=1/127.5, rtol=0)
+    done = process('evaluate', full_release, '--real', real, '--out', tmp_path/'numbers', '--n', 4, '--frames', 3, '--interval', 2, '--contents', 2, '--motions', 2, '--network-steps', 3)
     assert done.returncode == 0, done.stderr
     rows = {r['metric']: r for r in load_json(tmp_path/'numbers/metrics.json')}
     assert rows['frechet']['name'] == 'frechet_embedding_4_3f_step2_32px' and rows['diversity']['name'] == 'diversity_embedding_2x2_3f_step2_32px'
@@ -111,7 +114,7 @@ def test_a_run_of_this_project(small, tmp_path, capsys):
 def test_formats_and_seeds(form, small, tmp_path, capsys):
     def clips(name, *options, n=3):
         assert run(capsys, 'sample', small/'release', '--out', tmp_path/name, '--n', n, '--frames', 6, '--format', form, *options)[0] == 0
-        return clips_of(tmp_path/name, 16, 6)[0]
+        return clips_of(tmp_path/name, 16, 6)
     a = clips('a')
     assert a.shape == (3, 6, 3, 16, 16)
     assert torch.equal(a, clips('again')) and not torch.equal(a, clips('other', '--seed', 1))
@@ -119,7 +122,7 @@ def test_formats_and_seeds(form, small, tmp_path, capsys):
         torch.testing.assert_close(a[:2], clips('fewer', '--batch-size', 4, n=2), atol=1/127, rtol=0)
         assert not torch.equal(a, clips('truncated', '--truncation', .5))
         assert run(capsys, 'sample', small/'release', '--out', tmp_path/'double', '--n', 1, '--frames', 6, '--format', form, '--interpolate')[0] == 0
-        torch.testing.assert_close(clips_of(tmp_path/'double', 16, 11)[0][:, ::2], a[:1], atol=1/127, rtol=0)
+        torch.testing.assert_close(clips_of(tmp_path/'double', 16, 11)[:, ::2], a[:1], atol=1/127, rtol=0)
 
 def test_what_is_there_is_left_alone(small, tmp_path, capsys):
     def sample(*options): return run(capsys, 'sample', small/'release', '--out', tmp_path/'c', '--n', 2, '--frames', 4, '--format', 'strip', *options)
@@ -149,11 +152,11 @@ def test_a_failure_leaves_nothing_behind(small, tmp_path, capsys, monkeypatch):
     (['sample', 'nowhere'], 'nowhere does not exist'), (['sample', 'RELEASE', '--n', '0'], '--n 0'), (['sample', 'RELEASE', '--frames', '0'], 'n_frames = 0'),
     (['sample', 'RELEASE', '--truncation', '3'], 'truncation = 3'), (['sample', 'REAL'], 'no image generator'), (['sample', 'RELEASE/faces.pt'], 'these are image generator only'),
     (['sample', 'RELEASE', 'REAL'], 'would both be the folder'), (['sample', 'RELEASE', '--device', 'toaster'], 'toaster'),
-    (['evaluate', 'nowhere', 'RELEASE', '--n', '4', '--frames', '4', '--contents', '0'], 'there is no folder, zip or tar nowhere'), (['evaluate', 'REAL', 'RELEASE', '--n', '4', '--contents', '0', '--frames', '11'], 'n_frames 11'),
-    (['evaluate', 'REAL', 'REAL', '--n', '13', '--frames', '4'], 'equally many'), (['evaluate', 'REAL', 'REAL', '--frames', '12'], 'has 10 frames'),
-    (['evaluate', 'REAL', 'REAL', '--frames', '4', '--network', 'RELEASE/faces.pt'], 'faces.pt'),
-    (['evaluate', 'REAL', 'REAL', '--frames', '4', '--group', 'person'], "--group 'person' finds nothing in 0.png"),
-    (['evaluate', 'REAL', 'REAL', '--frames', '4', '--group', 'png'], 'all its videos are of one group'),
+    (['evaluate', 'RELEASE', '--real', 'nowhere', '--n', '4', '--frames', '4', '--contents', '0'], 'there is no folder, zip or tar nowhere'), (['evaluate', 'RELEASE', '--real', 'REAL', '--n', '4', '--contents', '0', '--frames', '11'], 'n_frames 11'),
+    (['evaluate', 'REAL', '--real', 'REAL', '--n', '13', '--frames', '4'], 'equally many'), (['evaluate', 'REAL', '--real', 'REAL', '--frames', '12'], 'has 10 frames'),
+    (['evaluate', 'REAL', '--real', 'REAL', '--frames', '4', '--network', 'RELEASE/faces.pt'], 'faces.pt'),
+    (['evaluate', 'REAL', '--real', 'REAL', '--frames', '4', '--group', 'person'], "--group 'person' finds nothing in 0.png"),
+    (['evaluate', 'REAL', '--real', 'REAL', '--frames', '4', '--group', 'png'], 'all its videos are of one group'),
 ])
 def test_refusals(argv, message, small, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -172,8 +175,8 @@ def test_clips_or_a_checkpoint_are_evaluated_alike(small, tmp_path, capsys):
     "Sampling first and reading the files back gives the numbers of sampling on the way."
     common = ['--frames', 5, '--network-steps', 5]
     assert run(capsys, 'sample', small/'release', '--out', tmp_path/'c', '--n', 6, '--frames', 5, '--format', 'frames')[0] == 0
-    assert run(capsys, 'evaluate', small/'real', tmp_path/'c', '--out', tmp_path/'a', *common)[0] == 0
-    assert run(capsys, 'evaluate', small/'real', small/'release', '--out', tmp_path/'b', '--n', 6, '--contents', 0, '--network', tmp_path/'a/embedding.safetensors', *common)[0] == 0
+    assert run(capsys, 'evaluate', tmp_path/'c', '--real', small/'real', '--out', tmp_path/'a', *common)[0] == 0
+    assert run(capsys, 'evaluate', small/'release', '--real', small/'real', '--out', tmp_path/'b', '--n', 6, '--contents', 0, '--network', tmp_path/'a/embedding.safetensors', *common)[0] == 0
     a, b = (load_json(tmp_path/x/'metrics.json') for x in 'ab')
     assert [r['name'] for r in a] == [r['name'] for r in b] and len(a) >= 7 and all(r['n'] == 6 for r in a)
     for x, y in zip(a, b): assert x['value'] == pytest.approx(y['value'], rel=1e-3, abs=1e-4), x['name']
@@ -181,25 +184,17 @@ def test_clips_or_a_checkpoint_are_evaluated_alike(small, tmp_path, capsys):
 
 def test_real_clips_are_nearer_to_real_clips(small, tmp_path, capsys):
     real_videos(tmp_path/'more', n=12, T=8)
-    assert run(capsys, 'evaluate', small/'real', tmp_path/'more', '--out', tmp_path/'a', '--frames', 8, '--network-steps', 20, '--stream', '--group', r'^\d')[0] == 0
+    assert run(capsys, 'evaluate', tmp_path/'more', '--real', small/'real', '--out', tmp_path/'a', '--frames', 8, '--network-steps', 20, '--stream', '--group', r'^\d')[0] == 0
     assert load_json(tmp_path/'a/evaluation.json')['real']['groups'] <= 9
-    assert run(capsys, 'evaluate', small/'real', small/'release', '--out', tmp_path/'b', '--n', 12, '--contents', 2, '--motions', 2, '--frames', 8, '--network', tmp_path/'a/embedding.safetensors')[0] == 0
+    assert run(capsys, 'evaluate', small/'release', '--real', small/'real', '--out', tmp_path/'b', '--n', 12, '--contents', 2, '--motions', 2, '--frames', 8, '--network', tmp_path/'a/embedding.safetensors')[0] == 0
     real, fake = ({r['metric']: r['value'] for r in load_json(tmp_path/x/'metrics.json')} for x in 'ab')
     assert real['frechet'] < fake['frechet'] and {'diversity', 'noise_share'} <= set(fake) - set(real)
     still = {r['metric']: r['value'] for r in load_json(tmp_path/'b/evaluation.json')['baselines']['frame 1 repeated']}
     assert still['magnitude'] == 0 and still['drift_per_motion'] is None
 
-def test_a_tensor_or_batches_and_parts_that_are_equal(small):
-    "What is streamed is what was held before."
-    real = VideoFolder(small/'real', 16)
-    for n in (1, 12, 67, 130):
-        batches = list(real_batches(real, n, 4, 3, 2))
-        assert max(map(len, batches)) <= 64 and torch.equal(torch.cat(batches), real.clips(n, 4, 3, 2))
-    network, clips = FrameEmbedding(16).eval(), real.clips(20, 5, 0)
-    fit_directions(network, real)
-    a, b = evaluate_clips(network, clips, real, 1), evaluate_clips(network, iter(clips.split(7)), real, 1)
-    for x, y in zip(a['generated'], b['generated']):
-        assert x['name'] == y['name'] and x['value'] == pytest.approx(y['value'], rel=1e-3, abs=1e-5, nan_ok=True), x['name']
+def test_the_former_order_of_arguments_is_refused(small, tmp_path, capsys):
+    code, _, err = run(capsys, 'evaluate', small/'real', small/'release', '--out', tmp_path/'out')
+    assert code == 2 and err == 'mocogan_hd evaluate: --real is missing: write `evaluate FAKE --real REAL --out OUT`\n' and not (tmp_path/'out').exists()
 
 def test_inspect(small, tmp_path, capsys):
     run(capsys, 'sample', small/'release', '--out', tmp_path/'c', '--n', 2, '--frames', 4, '--format', 'strip')
@@ -217,7 +212,7 @@ def test_inspect(small, tmp_path, capsys):
 def test_files_say_by_themselves_what_they_are(small):
     parts = sort_paths([small/'release/pca_stats', small/'release/faces.pt', small/'release/modelR_epoch_0.pth'])
     assert set(parts) == {'pca', 'image_generator', 'motion'}
-    assert load_players(parts.values(), device='cpu').about['epoch'] == 0
+    assert load_generators(parts.values(), device='cpu').about['epoch'] == 0
 
 # --- by protocol
 
@@ -235,33 +230,33 @@ def measured(folder): return {r['metric']: r for r in load_json(folder/'metrics.
 def test_folders_are_compared_by_protocol(small, tmp_path, capsys, cache):
     more = real_videos(tmp_path/'more', n=6, T=8)
     name = 'fvd_i3d_6_4f_step2_16px'
-    code, out, err = run(capsys, 'evaluate', small/'real', more, '--out', tmp_path/'a', '--protocol', name)
+    code, out, err = run(capsys, 'evaluate', more, '--real', small/'real', '--out', tmp_path/'a', '--protocol', name)
     assert code == 0 and name in out and not err
     rows, whole = measured(tmp_path/'a')
     assert set(rows) == {'fvd'} and rows['fvd']['name'] == name and rows['fvd']['n'] == 6 and whole['baselines'] == {} and whole['files'] == ['metrics.json']
     record = whole['protocols'][0]
     assert record['network']['files'].keys() == {'i3d_torchscript.pt'} and record['network']['sha256'] in out and record['interval_of_generated'] == 'taken to be that of the protocol'
     assert (record['fake']['interval'], record['real']['videos']) == (2, 12) and str(tmp_path) not in (tmp_path/'a/evaluation.json').read_text()
-    assert run(capsys, 'evaluate', small/'real', more, '--out', tmp_path/'b', '--protocol', name, '--fake-interval', 1)[0] == 0
+    assert run(capsys, 'evaluate', more, '--real', small/'real', '--out', tmp_path/'b', '--protocol', name, '--fake-interval', 1)[0] == 0
     again, whole = measured(tmp_path/'b')
     assert whole['protocols'][0]['real_from_cache'] and whole['protocols'][0]['interval_of_generated'] == 'given' and whole['protocols'][0]['fake']['interval'] == 1 and again['fvd']['name'] == name
     assert not (tmp_path/'a/embedding.safetensors').exists()
 
 def test_archives_are_folders(small, tmp_path, capsys, cache):
     for name in ('real', 'fake'): shutil.make_archive(str(tmp_path/name), 'zip', small/'real')
-    assert run(capsys, 'evaluate', tmp_path/'real.zip', tmp_path/'fake.zip', '--out', tmp_path/'a', '--protocol', 'fvd_i3d_6_4f_step2_16px')[0] == 0
+    assert run(capsys, 'evaluate', tmp_path/'fake.zip', '--real', tmp_path/'real.zip', '--out', tmp_path/'a', '--protocol', 'fvd_i3d_6_4f_step2_16px')[0] == 0
     assert measured(tmp_path/'a')[0]['fvd']['n'] == 6
 
 def test_a_checkpoint_is_compared_as_its_clips_are(small, tmp_path, capsys, cache):
     common = ['--protocol', 'fvd_i3d_64_5f_step1_16px', '--n', 5]
     assert run(capsys, 'sample', small/'release', '--out', tmp_path/'c', '--n', 5, '--frames', 5, '--format', 'frames')[0] == 0
-    for out, fake in (('a', tmp_path/'c'), ('b', small/'release')): assert run(capsys, 'evaluate', small/'real', fake, '--out', tmp_path/out, *common)[0] == 0
+    for out, fake in (('a', tmp_path/'c'), ('b', small/'release')): assert run(capsys, 'evaluate', fake, '--real', small/'real', '--out', tmp_path/out, *common)[0] == 0
     (a, _), (b, whole) = measured(tmp_path/'a'), measured(tmp_path/'b')
     assert a['fvd']['name'] == b['fvd']['name'] == 'fvd_i3d_5_5f_step1_16px' and a['fvd']['value'] == pytest.approx(b['fvd']['value'], rel=1e-4)
     assert whole['protocols'][0]['generated_by']['kind'] == 'release'
 
 def test_both_kinds_of_numbers_at_once(small, tmp_path, capsys, cache):
-    code, out, _ = run(capsys, 'evaluate', small/'real', small/'real', '--out', tmp_path/'a', '--frames', 5, '--network-steps', 3, '--protocol', 'embedding', '--protocol', 'fvd_i3d_6_4f_step1_16px')
+    code, out, _ = run(capsys, 'evaluate', small/'real', '--real', small/'real', '--out', tmp_path/'a', '--frames', 5, '--network-steps', 3, '--protocol', 'embedding', '--protocol', 'fvd_i3d_6_4f_step1_16px')
     rows, whole = measured(tmp_path/'a')
     assert code == 0 and {'frechet', 'drift', 'fvd'} <= set(rows) and rows['frechet']['name'].startswith('frechet_embedding') and set(whole['baselines']) == {'frame 1 repeated', 'real'}
 
@@ -276,7 +271,7 @@ def test_the_list_of_protocols(capsys, cache):
     (['--protocol', 'lpips_diversity_alex_3x2_4f_step1_16px'], 'files do not say'), (['--protocol', 'frechet_embedding_6_4f_step1_16px'], 'is no published network'),
     (['--protocol', 'fvd_i3d_6_11f_step1_16px'], 'n_frames 11')])
 def test_refusals_by_protocol(argv, message, small, tmp_path, capsys, cache):
-    code, out, err = run(capsys, 'evaluate', small/'real', small/'real', '--out', tmp_path/'out', *argv)
+    code, out, err = run(capsys, 'evaluate', small/'real', '--real', small/'real', '--out', tmp_path/'out', *argv)
     assert code == 2 and message in err and err.count('\n') == 1 and not (tmp_path/'out').exists()
 
 def test_the_help_says_what_is_measured(capsys):

@@ -7,7 +7,7 @@ from mocogan_hd.experiments.presets import experiment
 from mocogan_hd.evaluation.feature_networks import save_feature_network, train_judge
 from mocogan_hd.interop.checkpoints import load_image_generator
 from mocogan_hd.method.latent_pca import fit_latent_pca
-from mocogan_hd.experiments.many_processes import STORE_OF_ITS_OWN, evaluation_stage, launch, load_seen
+from mocogan_hd.experiments.many_processes import STORE_OF_ITS_OWN, evaluation_stage, launch, load_run_features
 
 HERE = Path(__file__).parents[1]
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': '1', 'PYTHONWARNINGS': 'ignore', **STORE_OF_ITS_OWN}
@@ -60,12 +60,14 @@ def test_stages_by_two_processes(tmp_path):
     launch('motion', 2, 'smoke', results=tmp_path, overrides=TINY)
     save_feature_network(train_judge('people', 16, steps=3), top/'judge.safetensors')
     evaluation_stage(e, tmp_path)
-    alone = load_seen(run/'seen.safetensors')
+    alone = load_run_features(run/'seen.safetensors')
     launch('evaluation', 2, 'smoke', results=tmp_path, overrides=TINY)
-    shared = load_seen(run/'seen.safetensors')
-    assert alone.keys() == shared.keys() == {'clips', 'grid'} and len(alone['grid'].motion) == 6
-    for k in alone:
-        for a, b in zip(alone[k], shared[k]): torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
+    shared = load_run_features(run/'seen.safetensors')
+    assert alone.seen.keys() == shared.seen.keys() == {'clips', 'grid', 'real'} and len(alone.seen['grid'].motion) == 6
+    for k in alone.seen:
+        for a, b in zip(alone.seen[k], shared.seen[k]): torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
+    assert alone.shown.keys() == shared.shown.keys() == {'clips', 'grid'} and len(shared.shown['clips']) == 6
+    for k in alone.shown: torch.testing.assert_close(shared.shown[k], alone.shown[k], rtol=1e-4, atol=1e-4)
 
 def test_an_error_in_a_worker_is_shown(tmp_path):
     with pytest.raises(RuntimeError, match='(?s)motion by 2 processes ended with code 1.*image_generator.safetensors'):

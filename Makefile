@@ -17,7 +17,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 BIN  := .venv/bin
 ENV  := .venv/.installed
 RUN  := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONNOUSERSITE=1
-.PHONY: help reproduce videos test env lab readme publish clean-runs
+.PHONY: help reproduce videos test env lab docs readme publish clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "                your own videos: train, sample, measure, and read what the numbers say, in runs/own/holiday"
 	@echo "make test       what CI runs: export, clean, README, notebooks, pytest, a small reproduction"
 	@echo "make lab        JupyterLab with this environment"
+	@echo "make docs       the site from the notebooks, in docs/_site"
 	@echo "make readme     write README.md from nbs/index.ipynb"
 	@echo "make publish    copy runs/PRESET to results/PRESET (weights stay outside git)"
 	@echo "make clean-runs delete runs/PRESET"
@@ -40,11 +41,11 @@ env: $(ENV)
 # a minute: Python compiles what it imports.
 $(ENV): pyproject.toml constraints.txt
 	@if [ ! -x $(BIN)/python ]; then \
-	  for p in "$(PYTHON)" python3.11 python3 python; do \
-	    if [ -n "$$p" ] && "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then python=$$p; break; fi; \
+	  for p in "$(PYTHON)" python3.11 python3.12 python3 python; do \
+	    if [ -n "$$p" ] && "$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' 2>/dev/null; then python=$$p; break; fi; \
 	  done; \
 	  if [ -z "$$python" ]; then \
-	    echo "Python 3.11 is needed, and was not found as python3.11, python3 or python." >&2; \
+	    echo "Python 3.11 or 3.12 is needed, and was not found as python3.11, python3.12, python3 or python." >&2; \
 	    echo "Say where it is:  make PYTHON=/path/to/python3.11 ...   (or use environment.yml with conda)" >&2; exit 1; \
 	  fi; \
 	  echo "Making the environment in .venv with $$("$$python" --version). Needs about 7 GB of disk; takes some minutes."; \
@@ -63,22 +64,29 @@ videos: $(ENV)
 
 TABLE := runs/test/smoke/table.csv
 test: $(ENV)
-	@echo "1/6 nbdev_export: mocogan_hd/ is what the notebooks export"
+	@echo "1/7 nbdev_export: mocogan_hd/ is what the notebooks export"
 	@$(RUN) python tools/unchanged.py 'mocogan_hd/**/*.py' -- nbdev_export
-	@echo "2/6 nbdev_clean: the notebooks carry no run numbers or machine traces"
+	@echo "2/7 nbdev_clean: the notebooks carry no run numbers or machine traces"
 	@$(RUN) python tools/unchanged.py 'nbs/**/*.ipynb' -- nbdev_clean
-	@echo "3/6 README.md is what nbs/index.ipynb says"
+	@echo "3/7 README.md is what nbs/index.ipynb says"
 	@$(RUN) python tools/unchanged.py README.md -- python tools/readme.py
-	@echo "4/6 nbdev_test: every page runs (run/ is run in step 5)"
-	@$(RUN) nbdev_test --n_workers $(CORES) --timing --skip_folder_re '^([_.]|reproduce$$)'
-	@echo "5/6 make reproduce PRESET=smoke, from nothing"
+	@echo "4/7 nbdev_test: every page runs (run/ is run in step 5)"
+	@$(RUN) nbdev_test --n_workers $(CORES) --timing --skip_folder_re '^([_.]|run$$|audits$$)'
+	@echo "5/7 make reproduce PRESET=smoke, from nothing"
 	@rm -rf runs/test
 	@$(MAKE) --no-print-directory reproduce PRESET=smoke SEEDS=1 VARIANTS=full,no_mi,no_di RESULTS=runs/test
-	@echo "6/6 pytest, with the table of step 5"
+	@echo "6/7 what holds for the whole repository"
+	@$(RUN) python tools/check.py
+	@echo "7/7 pytest, with the table of step 5"
 	@$(RUN) MOCOGAN_HD_SMOKE_TABLE=$(TABLE) python -m pytest tests -q -n $(CORES) --dist loadfile
 
 lab: $(ENV)
 	@$(RUN) jupyter lab --notebook-dir=.
+
+docs: $(ENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet -c constraints.txt -e '.[docs]'
+	@$(RUN) python tools/docs.py
+	@echo "The site is ready: docs/_site/index.html"
 
 readme: $(ENV)
 	@$(RUN) python tools/readme.py

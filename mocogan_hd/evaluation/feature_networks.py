@@ -20,7 +20,6 @@ from tqdm.auto import tqdm
 from ..core.basics import atomic_path, check_finite, seeded, sub_seed, tensors_hash
 from ..method.clips import from_uint8
 from ..method.toy_faces import IDENTITY, MOTION, ToyFaces, render, sample_motion
-from ..data.video_data import VideoSet
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #c005
 class FeatureNetwork(nn.Module):
@@ -197,7 +196,7 @@ class FrameEmbedding(FeatureNetwork):
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #c027
 def fit_directions(
     network:FrameEmbedding, # its `directions` and `centre` are set
-    videos:VideoSet,
+    videos,
 ):
     "PCA of frames minus their clip's mean; every clip weighs the same."
     pooled = [F.adaptive_avg_pool2d(from_uint8(v.read()), network.side).flatten(1).double() for v in videos.videos]
@@ -228,8 +227,8 @@ def _views(videos, picks, generator):
     return frames
 
 def train_embedding(
-    videos:VideoSet, # training clips, with groups
-    held_out:VideoSet, # other groups, for the report
+    videos, # training clips: `.videos` with `.read()`, `.groups`, `.resolution`
+    held_out, # other groups, for the report
     seed:int=0,
     steps:int=200, # half a minute on one core at 32 px; more do not help on few people
     batch_size:int=24, # clips a step
@@ -258,8 +257,8 @@ def train_embedding(
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #c031
 def evaluate_embedding(
     network:FrameEmbedding,
-    held_out:VideoSet, # whose frames are looked up
-    others:VideoSet, # whose frames confuse
+    held_out, # whose frames are looked up
+    others, # whose frames confuse
     seed:int=1,
     repeats:int=10, # queries a clip
 ) -> dict: # accuracy, chance, same, other, motion_r2

@@ -23,7 +23,7 @@ from ..evaluation.feature_networks import load_feature_network
 from ..evaluation.metrics import Seen
 from .presets import Experiment, clip_source, experiment
 from .records import preset_folder, run_folder
-from ..interop.checkpoints import load_image_generator
+from ..method.frozen_generator import load_image_generator
 from ..method.frozen_generator import ImageGenerator
 from ..method.image_training import train_image_generator
 from ..method.latent_pca import LatentPCA

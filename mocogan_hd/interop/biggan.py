@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from ..core.basics import seeded
+from ..method.frozen_generator import KINDS
 
 # %% ../../nbs/5_interop/01_biggan.ipynb #31df8ac3
 def at_truncation(
@@ -93,7 +94,7 @@ class DeepBlock(nn.Module):
 # %% ../../nbs/5_interop/01_biggan.ipynb #c96731ec
 class BigGAN(nn.Module):
     "BigGAN's or BigGAN-deep's generator, for use."
-    kind = 'biggan'
+    kind, truncates_z = 'biggan', True
     def __init__(self,
         blocks:list, # (n_in, n_out, doubles the size?) for each block, from 4x4 pixels on
         attention:int, # stands before this block
@@ -158,6 +159,9 @@ class BigGAN(nn.Module):
     def forward(self, z:torch.Tensor, labels:torch.Tensor) -> torch.Tensor:
         "Pictures (N, 3, H, W) of z (N, z_dim) and labels (N,)."
         return self.synthesis(self.mapping(z, labels))
+
+KINDS['biggan'] = BigGAN
+
 
 # %% ../../nbs/5_interop/01_biggan.ipynb #62d1348c
 WIDTHS = {128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1), 512: (16, 16, 8, 8, 4, 2, 1, 1)} # in multiples of the base width

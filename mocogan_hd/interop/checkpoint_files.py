@@ -14,7 +14,7 @@ import torch
 from ..core.basics import file_hash, load_json
 from ..data.video_data import VideoFolder
 from ..data.video_files import ARCHIVES
-from .checkpoints import load_image_generator
+from ..method.frozen_generator import load_image_generator
 from .release import describe, find_release, kind_of, load_release, read_state
 from ..method.frozen_generator import ImageGenerator, read_header
 from ..method.motion_generator import MotionGenerator

@@ -7,7 +7,7 @@ __all__ = ['PLAIN', 'CONSTANTS', 'SIMPLE_KEY', 'ORDERED_DICT', 'LEGACY', 'TENSOR
            'PERSISTENT', 'LOOKS', 'KNOWN', 'Global', 'Made', 'put_items', 'read_pickled', 'extend', 'maker_of',
            'storage_of', 'tensor_of', 'module_state', 'nvidia_plan', 'Checkpoint', 'count', 'in_words', 'read_nvidia',
            'read_rosinality', 'looks_like', 'plain_tensors', 'read_torch', 'from_torch', 'from_pickled',
-           'read_checkpoint', 'load_image_generator']
+           'read_checkpoint']
 
 # %% ../../nbs/5_interop/02_checkpoints.ipynb #691bb937
 import argparse, io, math, mmap, pickletools, re, zipfile
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from .biggan import BigGAN, looks_like_biggan, read_biggan
-from ..method.frozen_generator import ImageGenerator, build, freeze, load_saved_generator, stylegan2
+from ..method.frozen_generator import READERS, build, load_saved_generator, stylegan2
 
 # %% ../../nbs/5_interop/02_checkpoints.ipynb #45f5c057
 class Global(NamedTuple):
@@ -364,15 +364,4 @@ def read_checkpoint(
     raise ValueError(f'{path} is of no known kind: safetensors, torch.save\'s or NVIDIA\'s .pkl are expected; it begins {head[:16]!r}')
 
 # %% ../../nbs/5_interop/02_checkpoints.ipynb #f2086835
-def load_image_generator(
-    path:str|Path, # safetensors of ours, StyleGAN2 .pt or .pkl, BigGAN: see above
-    classes:int|list[int]|None=None, # of a conditional network; default: all
-    truncation:float|None=None, # of BigGAN's z, 0..1
-) -> ImageGenerator: # with `.origin`, what the file turned out to be
-    "Find out what a file is, read the generator in it and freeze it. Nothing in the file is run."
-    found = read_checkpoint(path)
-    try: image_generator = freeze(found.network, classes, truncation)
-    except ValueError as e: raise ValueError(f'{path}, {found.layout}: {e}') from None
-    if found.mean is not None: image_generator.mean_latent = found.mean
-    image_generator.origin = found.layout
-    return image_generator
+READERS.append(read_checkpoint)

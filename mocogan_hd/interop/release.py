@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np, torch
 from torch import nn
 from ..core.basics import atomic_path, seeded
-from .checkpoints import load_image_generator, read_torch
+from .checkpoints import read_torch
+from ..method.frozen_generator import load_image_generator
 from ..method.image_discriminator import STACKS, ContrastiveImageDiscriminator, MemoryQueue, MomentumEncoder, PairImageDiscriminator
 from ..method.frozen_generator import ImageGenerator
 from ..method.latent_pca import LatentPCA

@@ -6,7 +6,8 @@ import pytest, torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
-from mocogan_hd.interop.checkpoints import load_image_generator, read_checkpoint, read_pickled
+from mocogan_hd.interop.checkpoints import read_checkpoint, read_pickled
+from mocogan_hd.method.frozen_generator import load_image_generator
 from mocogan_hd.method.frozen_generator import save_image_generator
 from mocogan_hd.method.stylegan2 import Generator
 

@@ -50,9 +50,9 @@ PAPER_SETS = {
     'tlvdb': PaperSet('TLVDB (Shih and others 2013): time-lapses of scenes', 'https://people.csail.mit.edu/yichangshih/time_lapse ?', 'the video database ?', 'any folders of video files ?',
         'research use ?', 'none: a fifth held out by a hash of names', 'tlvdb', None),
     'weizmann': PaperSet('Weizmann actions, as the MoCoGAN repository has them: 72 clips', 'https://github.com/sergeytulyakov/mocogan', 'the folder data/actions of the repository',
-        '{0,1,3,4}/NUMBER.jpg, strips of 64x64', 'no licence stated; research use', 'persons 4 and 7 held out (chapter 4)', 'weizmann', None, 'none published; of the copy used here: `weizmann().content_hash` begins d3bf96f26d959a40'),
+        '{0,1,3,4}/NUMBER.jpg, strips of 64x64', 'no licence stated; research use', 'persons 4 and 7 held out (page 4.2)', 'weizmann', None, 'none published; of the copy used here: `weizmann().content_hash` begins d3bf96f26d959a40'),
     'sky48': PaperSet('48 clips of Sky Time-lapse, as the MDGAN repository shows them', 'https://github.com/weixiong-ur/mdgan', 'the file sample_outputs/real_video.mp4 of the repository',
-        'one file, a grid of 6x8 clips', 'no licence stated; research use', '10 held out by a hash (chapter 4)', 'sky_timelapse', None, 'none published; SHA-256 of the copy used here begins 2888bb544fe7c03e'),
+        'one file, a grid of 6x8 clips', 'no licence stated; research use', '10 held out by a hash (page 4.2)', 'sky_timelapse', None, 'none published; SHA-256 of the copy used here begins 2888bb544fe7c03e'),
 }
 
 # %% ../../nbs/4_data/04_paper_data.ipynb #3cfcfefd

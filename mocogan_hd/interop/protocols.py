@@ -211,7 +211,7 @@ def look_once(p:Protocol, source:Source, network:nn.Module, batch_size:int|None=
     return moments, False
 
 class MovingFeatures(nn.Module):
-    "A network of this project for whole clips: what there is and how it moves, as chapter 22 describes clips."
+    "A network of this project for whole clips: what there is and how it moves, as page 2.4 describes clips."
     takes = 'clips'
     def __init__(self, network:FeatureNetwork):
         super().__init__()

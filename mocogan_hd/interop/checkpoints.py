@@ -364,4 +364,4 @@ def read_checkpoint(
     raise ValueError(f'{path} is of no known kind: safetensors, torch.save\'s or NVIDIA\'s .pkl are expected; it begins {head[:16]!r}')
 
 # %% ../../nbs/5_interop/02_checkpoints.ipynb #f2086835
-READERS.append(read_checkpoint)
+READERS['any file'] = read_checkpoint

@@ -296,7 +296,7 @@ def load_saved_generator(
     return image_generator
 
 # %% ../../nbs/1_method/04_frozen_generator.ipynb #e3a09dcf
-READERS = [] # readers of other people's files: path -> network, layout, mean latent; `interop.checkpoints` registers one
+READERS = {} # 'any file': path -> network, layout, mean latent; `interop.checkpoints` registers it
 
 def load_image_generator(
     path:str|Path, # safetensors of ours, or what a registered reader knows: StyleGAN2 .pt or .pkl, BigGAN
@@ -304,8 +304,8 @@ def load_image_generator(
     truncation:float|None=None, # of BigGAN's z, 0..1
 ) -> ImageGenerator: # with `.origin`, what the file turned out to be
     "Find out what a file is, read the generator in it and freeze it. Nothing in the file is run."
-    if not READERS: return load_saved_generator(path, classes, truncation)
-    found = READERS[-1](path)
+    if 'any file' not in READERS: return load_saved_generator(path, classes, truncation)
+    found = READERS['any file'](path)
     try: image_generator = freeze(found.network, classes, truncation)
     except ValueError as e: raise ValueError(f'{path}, {found.layout}: {e}') from None
     if found.mean is not None: image_generator.mean_latent = found.mean

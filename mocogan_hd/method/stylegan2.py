@@ -189,6 +189,11 @@ class Generator(nn.Module):
         "Side of each noise map in the order of the layers: 4, 8, 8, 16, 16, ..."
         return [2**((i + 5)//2) for i in range(2*int(math.log2(self.resolution)) - 3)]
 
+    @property
+    def n_layers(self) -> int:
+        "Codes that a picture can have: one a convolution, and one for the last RGB; the other RGBs share the next convolution's."
+        return len(self.noise_sizes) + 1
+
     def mapping(self, z:torch.Tensor) -> torch.Tensor:
         "w (N, w_dim) of z (N, z_dim)."
         return self.style(z)
@@ -199,7 +204,7 @@ class Generator(nn.Module):
         return [torch.randn(n, 1, r, r, generator=g).to(self.input.input) for r in self.noise_sizes]
 
     def synthesis(self,
-        w:torch.Tensor, # (N, w_dim)
+        w:torch.Tensor, # (N, w_dim), or (N, `n_layers`, w_dim): a code for each layer
         noise:list[torch.Tensor]|None=None, # maps (B, 1, r, r) with B a divisor of N, shared by N/B consecutive rows; default: the stored maps
         dtype:torch.dtype|None=None, # of the convolutions, e.g. torch.bfloat16; styles, demodulation and the sum of RGB keep the type of w
     ) -> torch.Tensor: # (N, 3, H, W), about [-1, 1]
@@ -208,12 +213,14 @@ class Generator(nn.Module):
         if len(noise) != len(self.noise_sizes): raise ValueError(f'{len(noise)} noise maps given, {len(self.noise_sizes)} layers want one each')
         if len(w) % len(noise[0]): raise ValueError(f'{len(noise[0])} sets of noise maps cannot be shared evenly by {len(w)} pictures')
         x = self.input.input.expand(len(w), -1, -1, -1).to(dtype or w.dtype, memory_format=torch.channels_last)
-        x = self.conv1(x, w, noise[0])
-        rgb = self.to_rgb1(x, w)
+        styles = [w]*self.n_layers if w.ndim == 2 else w.unbind(1)
+        if len(styles) != self.n_layers: raise ValueError(f'{len(styles)} codes a picture given, {self.n_layers} layers want one each')
+        x = self.conv1(x, styles[0], noise[0])
+        rgb = self.to_rgb1(x, styles[1])
         for i, to_rgb in enumerate(self.to_rgbs):
-            x = self.convs[2*i](x, w, noise[2*i + 1])
-            x = self.convs[2*i + 1](x, w, noise[2*i + 2])
-            rgb = to_rgb(x, w, rgb)
+            x = self.convs[2*i](x, styles[2*i + 1], noise[2*i + 1])
+            x = self.convs[2*i + 1](x, styles[2*i + 2], noise[2*i + 2])
+            rgb = to_rgb(x, styles[2*i + 3], rgb)
         return rgb
 
     def forward(self, z:torch.Tensor, noise:list[torch.Tensor]|None=None) -> torch.Tensor:

@@ -5,7 +5,9 @@ from mocogan_hd.core.basics import seeded
 from mocogan_hd.method.frozen_generator import load_image_generator
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method import image_training as module
-from mocogan_hd.method.image_training import AUGMENTATIONS, ImageTrainer, ImageTraining, augment, d_loss, g_loss, r1_penalty, train_image_generator
+from mocogan_hd.method.image_training import (
+    AUGMENTATIONS, ImageTrainer, ImageTraining, augment, d_loss, g_loss, mix_styles, path_lengths, path_penalty, r1_penalty,
+    random_cuts, train_image_generator)
 
 TINY = ImageTraining(resolution=16, latent_dim=8, n_mapping=1, channels=(8, 8, 4), d_channels=(8, 8, 4), batch_size=4, n_images=32) # 8 steps
 
@@ -46,6 +48,52 @@ def test_lazy_r1_enters_every_16th_step_with_its_weight():
     with_, without = (replace(TINY, r1_gamma=g) for g in (10., 0.))
     assert not torch.equal(moved(with_, 0), moved(without, 0)) and torch.equal(moved(with_, 1), moved(without, 1))
 
+# --- path length and style mixing
+
+def test_path_lengths_are_norms_of_the_jacobian_times_noise():
+    J, y = torch.randn(3*4*2, 5, generator=seeded(0)), torch.randn(6, 3, 4, 2, generator=seeded(1))
+    w = torch.randn(6, 5, generator=seeded(2)).requires_grad_()
+    torch.testing.assert_close(path_lengths((w @ J.T).reshape(6, 3, 4, 2), w, y), (y.flatten(1) @ J).norm(dim=1)/8**.5)
+    torch.testing.assert_close(path_penalty(torch.tensor([1., 4.]), 2.), torch.tensor((1. + 4.)/2))
+
+def test_path_lengths_of_a_generator_equal_an_explicit_jacobian():
+    G = ImageTrainer(TINY).G
+    w, y, noise = torch.randn(2, 8, generator=seeded(0)), torch.randn(2, 3, 16, 16, generator=seeded(1)), G.sample_noise(2, 0)
+    w = w.requires_grad_()
+    lengths = path_lengths(G.synthesis(w, noise), w, y)
+    for i in range(2):
+        J = torch.autograd.functional.jacobian(lambda v: G.synthesis(v[None], [m[i:i+1] for m in noise]).flatten(), w[i].detach())
+        torch.testing.assert_close(lengths[i], (y[i].flatten() @ J).norm()/16)
+    lengths.sum().backward()
+    assert G.conv1.conv.weight.grad.abs().max() > 0
+
+def test_the_path_penalty_enters_every_kth_step_and_moves_its_mean():
+    def after(step, **change):
+        t = ImageTrainer(replace(TINY, path_length_every=3, path_length_decay=.5, **change)); t.step = step
+        t.train_step(ToyFaces('people', 16).images(4, 0))
+        return torch.cat([p.detach().flatten() for p in t.G.parameters()]), t.mean_path_length
+    (w0, a0), (w1, a1), (w2, a2) = after(3, path_length_weight=2.), after(3, path_length_weight=4.), after(4, path_length_weight=2.)
+    assert not torch.equal(w0, w1) and a0 == a1 > 0 and a2 == 0
+    assert torch.equal(w2, after(4, path_length_weight=4.)[0]) # between the k-th steps its weight does not matter
+
+def test_mixed_styles_change_at_the_cut():
+    a, b, cut = torch.randn(3, 4, generator=seeded(0)), torch.randn(3, 4, generator=seeded(1)), torch.tensor([1, 5, 6])
+    mixed = mix_styles(a, b, cut, 6)
+    for i in range(3):
+        for k in range(6): assert torch.equal(mixed[i, k], (a if k < cut[i] else b)[i])
+    cuts = random_cuts(4_000, 6, .5, seeded(0))
+    assert set(cuts.tolist()) == {1, 2, 3, 4, 5, 6} and .46 < (cuts < 6).float().mean() < .54
+
+def test_layers_draw_with_their_own_codes():
+    "One code for all layers is the plain picture; the code of the last layer changes the picture's colours alone."
+    G = ImageTrainer(TINY).G.eval()
+    w, other = G.mapping(torch.randn(2, 8, generator=seeded(0))), G.mapping(torch.randn(2, 8, generator=seeded(1)))
+    plain, n = G.synthesis(w), G.n_layers
+    assert torch.equal(G.synthesis(w[:, None].expand(-1, n, -1)), plain)
+    last = G.synthesis(mix_styles(w, other, torch.tensor([n - 1, n]), n))
+    assert not torch.equal(last[0], plain[0]) and torch.equal(last[1], plain[1])
+    with pytest.raises(ValueError, match=f'2 codes a picture given, {n} layers want one each'): G.synthesis(w[:, None].expand(-1, 2, -1))
+
 # --- augmentation
 
 @pytest.mark.parametrize('policy', [*[(k,) for k in AUGMENTATIONS], tuple(AUGMENTATIONS)])
@@ -70,6 +118,8 @@ def test_augmentations_do_what_they_say():
 
 @pytest.mark.parametrize('change, message', [
     (dict(resolution=24), 'resolution 24 is not possible: choose one of 16'), (dict(batch_size=0), 'batch_size=0 must be positive'), (dict(lr=-1.), 'lr=-1.0'),
+    (dict(path_length_weight=-1.), 'path_length_weight=-1.0 must not be negative'), (dict(style_mixing=1.5), 'style_mixing=1.5 must be from 0 to 1'),
+    (dict(path_length_every=0), 'path_length_every=0'), (dict(path_length_weight=2., batch_size=1), 'needs batch_size=2 or more'),
     (dict(n_images=0), 'n_images=0'), (dict(augment=('flip',)), r"\['flip'\] unknown, choose from \['colour', 'translation', 'cutout'\]")])
 def test_impossible_settings(change, message):
     with pytest.raises(ValueError, match=message): replace(TINY, **change)
@@ -83,8 +133,9 @@ def test_refused_before_the_first_step(tmp_path):
 
 # --- resuming
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
-    settings = replace(TINY, augment=('colour', 'cutout'))
+@pytest.mark.parametrize('change', [dict(augment=('colour', 'cutout')), dict(path_length_weight=2., path_length_every=2, style_mixing=.5)])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, change):
+    settings = replace(TINY, **change)
     whole = train_image_generator(Pictures(), settings, tmp_path/'whole')
     with pytest.raises(OSError): train_image_generator(Pictures(5, OSError('power cut')), settings, tmp_path/'parts', save_every=3)
     assert weights(tmp_path/'parts'/'checkpoint.pt')['step'] == 3
@@ -92,6 +143,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     parts = train_image_generator(source, settings, tmp_path/'parts', save_every=3)
     assert source.calls == 5 and load_image_generator(whole).fingerprint == load_image_generator(parts).fingerprint
     a, b = (weights(tmp_path/k/'checkpoint.pt') for k in ('whole', 'parts'))
+    assert a['mean_path_length'] == b['mean_path_length'] and (a['mean_path_length'] > 0) == (settings.path_length_weight > 0)
     assert a['step'] == b['step'] == 8 and all(torch.equal(a[n][k], b[n][k]) for n in ('G', 'D', 'ema') for k in a[n])
     log = pd.read_csv(tmp_path/'parts'/'losses.csv')
     assert log.step.is_unique and log.step.is_monotonic_increasing and log.step.iloc[-1] == 8 and log.minutes.is_monotonic_increasing

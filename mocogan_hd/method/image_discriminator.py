@@ -23,6 +23,7 @@ def _sn(layer: nn.Module) -> nn.Module:
     nn.init.orthogonal_(layer.weight)
     return spectral_norm(layer)
 
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #952b1046
 class ResBlock(nn.Module):
     "BigGAN's discriminator block: conv-ReLU-conv beside a shortcut, 2x2 average pooling if `halve`."
     def __init__(self,
@@ -37,10 +38,15 @@ class ResBlock(nn.Module):
         self.conv2 = _sn(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.conv_sc = _sn(nn.Conv2d(c_in, c_out, 1)) if halve or c_in != c_out else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        pool = (lambda y: F.avg_pool2d(y, 2)) if self.halve else (lambda y: y)
-        h = self.conv1(x if self.first else F.relu(x))
-        return pool(self.conv2(F.relu(h))) + self.conv_sc(pool(x))
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #e725d1f0
+@patch
+def forward(self:ResBlock,
+    x: Tensor, # (N, c_in, H, W)
+) -> Tensor: # (N, c_out, H, W), half the size if `halve`
+    "Convolutions plus shortcut."
+    pool = (lambda y: F.avg_pool2d(y, 2)) if self.halve else (lambda y: y)
+    h = self.conv1(x if self.first else F.relu(x))
+    return pool(self.conv2(F.relu(h))) + self.conv_sc(pool(x))
 
 # %% ../../nbs/1_method/08_image_discriminator.ipynb #c007
 # resolution: channels of each block as multiples of the width, and how many blocks halve
@@ -52,6 +58,7 @@ STACKS = {
     256: ((1, 2, 4, 8, 8, 16, 16), 6),
 }
 
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #ff71d089
 class ContrastiveImageDiscriminator(nn.Module):
     "$D_I$ of the paper: a score and a projection of the content for each frame."
     def __init__(self,
@@ -71,7 +78,7 @@ class ContrastiveImageDiscriminator(nn.Module):
         self.project1 = _sn(nn.Linear(feature_dim, feature_dim))
         self.project2 = _sn(nn.Linear(feature_dim, feature_dim))
 
-# %% ../../nbs/1_method/08_image_discriminator.ipynb #f2240a79
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #5918792a
 @patch
 def forward(self: ContrastiveImageDiscriminator,
     frames: Tensor, # (N, 3, H, W) in [-1, 1]
@@ -101,7 +108,7 @@ class MomentumEncoder(nn.Module):
 
     def train(self, mode: bool = True): return super().train(mode and not self.copy_buffers)
 
-# %% ../../nbs/1_method/08_image_discriminator.ipynb #8fe91c20
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #1f8c6195
 @patch
 @torch.no_grad()
 def update(self: MomentumEncoder,
@@ -112,6 +119,7 @@ def update(self: MomentumEncoder,
     if self.copy_buffers:
         for mine, theirs in zip(self.encoder.buffers(), online.buffers()): mine.copy_(theirs)
 
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #56b3c8cd
 @patch
 @torch.no_grad()
 def forward(self: MomentumEncoder,
@@ -132,16 +140,18 @@ class MemoryQueue(nn.Module):
         self.register_buffer('rows', F.normalize(torch.randn(length, feature_dim, generator=generator), dim=1))
         self.register_buffer('pointer', torch.zeros((), dtype=torch.long)) # where the next row goes
 
-    @torch.no_grad()
-    def push(self,
-        projections: Tensor, # (N, feature_dim), any N
-    ) -> None:
-        "Overwrite the oldest rows."
-        n, length = len(projections), len(self.rows)
-        slots = (self.pointer + torch.arange(n, device=self.rows.device)) % length
-        new = F.normalize(projections.detach(), dim=1).to(self.rows.dtype)
-        self.rows = self.rows.index_copy(0, slots[-length:], new[-length:])
-        self.pointer = (self.pointer + n) % length
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #ed508a57
+@patch
+@torch.no_grad()
+def push(self:MemoryQueue,
+    projections: Tensor, # (N, feature_dim), any N
+) -> None:
+    "Overwrite the oldest rows."
+    n, length = len(projections), len(self.rows)
+    slots = (self.pointer + torch.arange(n, device=self.rows.device)) % length
+    new = F.normalize(projections.detach(), dim=1).to(self.rows.dtype)
+    self.rows = self.rows.index_copy(0, slots[-length:], new[-length:])
+    self.pointer = (self.pointer + n) % length
 
 # %% ../../nbs/1_method/08_image_discriminator.ipynb #c022
 def affine(
@@ -173,7 +183,7 @@ def cutout_boxes(
     y, x = torch.where(side < 2, depth, run), torch.where(side < 2, run, depth)
     return torch.stack([y * (height - 1), x * (width - 1), ratio * height, ratio * width]).sub(0.5).round().clamp(min=0)
 
-# %% ../../nbs/1_method/08_image_discriminator.ipynb #d83f2503
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #a18533f6
 def cut(
     images: Tensor, # (N, C, H, W)
     boxes: Tensor, # (4, N) row, column, height, width
@@ -222,8 +232,11 @@ class PairImageDiscriminator(MultiScalePatchGAN):
     ):
         super().__init__(6, width, n_scales, n_layers, norm, dims=2)
 
-    def forward(self,
-        first: Tensor, # (N, 3, H, W) first frames
-        later: Tensor, # (N, 3, H, W) later frames of the same clips
-    ) -> list[Tensor]: # score maps (N, H', W'), full resolution first
-        return self.scale_maps(torch.cat([first, later], dim=1))
+# %% ../../nbs/1_method/08_image_discriminator.ipynb #e47919dc
+@patch
+def forward(self:PairImageDiscriminator,
+    first: Tensor, # (N, 3, H, W) first frames
+    later: Tensor, # (N, 3, H, W) later frames of the same clips
+) -> list[Tensor]: # score maps (N, H', W'), full resolution first
+    "Score every patch of a batch of pairs."
+    return self.scale_maps(torch.cat([first, later], dim=1))

@@ -22,6 +22,7 @@ from .clips import save_image, tile
 from .frozen_generator import save_image_generator
 from .stylegan2 import Discriminator, Generator, check_resolution
 from ..core.prefetch import prefetch
+from fastcore.basics import patch
 
 # %% ../../nbs/1_method/12_image_training.ipynb #c005
 def d_loss(
@@ -182,80 +183,92 @@ class ImageTrainer:
         self.step, self.mean_path_length = 0, 0.
         if s.path_length_weight: self.share.rows(s.batch_size//2) # half a batch must be shared evenly too
 
-    def codes(self,
-        n:int, # of all processes together
-        generator:torch.Generator,
-    ) -> torch.Tensor: # (n/processes, D), with style mixing (n/processes, n_layers, D)
-        "Codes of one step's pictures."
-        s, mine = self.settings, self.share.take
-        z = mine(torch.randn(n, s.latent_dim, generator=generator)).to(self.device)
-        if not s.style_mixing: return self.G.mapping(z)
-        other = mine(torch.randn(n, s.latent_dim, generator=generator)).to(self.device)
-        cut = mine(random_cuts(n, self.G.n_layers, s.style_mixing, generator)).to(self.device)
-        return mix_styles(self.G.mapping(z), self.G.mapping(other), cut, self.G.n_layers)
+# %% ../../nbs/1_method/12_image_training.ipynb #5f6e0cbe
+@patch
+def codes(self:ImageTrainer,
+    n:int, # of all processes together
+    generator:torch.Generator,
+) -> torch.Tensor: # (n/processes, D), with style mixing (n/processes, n_layers, D)
+    "Codes of one step's pictures."
+    s, mine = self.settings, self.share.take
+    z = mine(torch.randn(n, s.latent_dim, generator=generator)).to(self.device)
+    if not s.style_mixing: return self.G.mapping(z)
+    other = mine(torch.randn(n, s.latent_dim, generator=generator)).to(self.device)
+    cut = mine(random_cuts(n, self.G.n_layers, s.style_mixing, generator)).to(self.device)
+    return mix_styles(self.G.mapping(z), self.G.mapping(other), cut, self.G.n_layers)
 
-    def path_term(self, generator:torch.Generator) -> torch.Tensor:
-        "The weighted path-length penalty of half a batch; moves the running mean."
-        s, mine = self.settings, self.share.take
-        n = s.batch_size//2
-        w = self.G.mapping(mine(torch.randn(n, s.latent_dim, generator=generator)).to(self.device))
-        images = self.G.synthesis(w, [mine(m) for m in self.G.sample_noise(n, generator)])
-        y = mine(torch.randn(n, *images.shape[1:], generator=generator)).to(images)
-        lengths = path_lengths(images, w, y)
-        mean = average(lengths.detach().mean()).item()
-        self.mean_path_length += s.path_length_decay*(mean - self.mean_path_length)
-        return s.path_length_weight*s.path_length_every*path_penalty(lengths, self.mean_path_length)
+# %% ../../nbs/1_method/12_image_training.ipynb #44833db0
+@patch
+def path_term(self:ImageTrainer, generator:torch.Generator) -> torch.Tensor:
+    "The weighted path-length penalty of half a batch; moves the running mean."
+    s, mine = self.settings, self.share.take
+    n = s.batch_size//2
+    w = self.G.mapping(mine(torch.randn(n, s.latent_dim, generator=generator)).to(self.device))
+    images = self.G.synthesis(w, [mine(m) for m in self.G.sample_noise(n, generator)])
+    y = mine(torch.randn(n, *images.shape[1:], generator=generator)).to(images)
+    lengths = path_lengths(images, w, y)
+    mean = average(lengths.detach().mean()).item()
+    self.mean_path_length += s.path_length_decay*(mean - self.mean_path_length)
+    return s.path_length_weight*s.path_length_every*path_penalty(lengths, self.mean_path_length)
 
-    def descend(self, terms:dict[str, torch.Tensor], net:torch.nn.Module, opt:torch.optim.Optimizer) -> dict[str, float]: # the terms, averaged over processes
-        "One step of a player down the sum of the terms."
-        values = dict(zip(terms, average(torch.stack([v.detach() for v in terms.values()])).tolist()))
-        check_finite(values, self.step + 1)
-        opt.zero_grad()
-        sum(terms.values()).backward()
-        average_gradients(net.parameters())
-        opt.step()
-        return values
+# %% ../../nbs/1_method/12_image_training.ipynb #ad1fab73
+@patch
+def descend(self:ImageTrainer, terms:dict[str, torch.Tensor], net:torch.nn.Module, opt:torch.optim.Optimizer) -> dict[str, float]: # the terms, averaged over processes
+    "One step of a player down the sum of the terms."
+    values = dict(zip(terms, average(torch.stack([v.detach() for v in terms.values()])).tolist()))
+    check_finite(values, self.step + 1)
+    opt.zero_grad()
+    sum(terms.values()).backward()
+    average_gradients(net.parameters())
+    opt.step()
+    return values
 
-    def train_step(self,
-        real:torch.Tensor, # (N, 3, H, W), this process's share of the batch
-    ) -> dict[str, float]: # losses
-        "One step of both players; the randomness of step k depends on the seed and k alone."
-        s, g, mine = self.settings, seeded(sub_seed(self.settings.seed, 'image step', self.step)), self.share.take
-        left = (s.steps - self.step)/(s.steps*s.decay) if s.decay else 1.
-        for opt, lr in zip((self.opt_G, self.opt_D), self.base_lr): opt.param_groups[0]['lr'] = lr*min(1., left)
-        real, n = real.to(self.device, memory_format=torch.channels_last), len(real)*self.share.of
-        seen = lambda x: augment(x, s.augment, g, self.share)
-        fake = self.G.synthesis(self.codes(n, g), [mine(m) for m in self.G.sample_noise(n, g)])
+# %% ../../nbs/1_method/12_image_training.ipynb #f01879f8
+@patch
+def train_step(self:ImageTrainer,
+    real:torch.Tensor, # (N, 3, H, W), this process's share of the batch
+) -> dict[str, float]: # losses
+    "One step of both players; the randomness of step k depends on the seed and k alone."
+    s, g, mine = self.settings, seeded(sub_seed(self.settings.seed, 'image step', self.step)), self.share.take
+    left = (s.steps - self.step)/(s.steps*s.decay) if s.decay else 1.
+    for opt, lr in zip((self.opt_G, self.opt_D), self.base_lr): opt.param_groups[0]['lr'] = lr*min(1., left)
+    real, n = real.to(self.device, memory_format=torch.channels_last), len(real)*self.share.of
+    seen = lambda x: augment(x, s.augment, g, self.share)
+    fake = self.G.synthesis(self.codes(n, g), [mine(m) for m in self.G.sample_noise(n, g)])
 
-        terms = dict(loss_D=d_loss(self.D(seen(fake.detach())), self.D(seen(real))))
-        if self.step % s.r1_every == 0:
-            x = real.clone().requires_grad_()
-            terms['r1'] = s.r1_gamma/2*s.r1_every*r1_penalty(self.D(seen(x)), x)
-        losses = self.descend(terms, self.D, self.opt_D)
-        self.D.requires_grad_(False)
-        terms = dict(loss_G=g_loss(self.D(seen(fake))))
-        if s.path_length_weight and self.step % s.path_length_every == 0: terms['path_length'] = self.path_term(g)
-        losses |= self.descend(terms, self.G, self.opt_G)
-        self.D.requires_grad_(True)
-        self.ema.update_parameters(self.G)
-        self.step += 1
-        lengths = dict(mean_path_length=self.mean_path_length) if s.path_length_weight else {}
-        return {k: losses[k] for k in ('loss_D', 'loss_G')} | lengths
+    terms = dict(loss_D=d_loss(self.D(seen(fake.detach())), self.D(seen(real))))
+    if self.step % s.r1_every == 0:
+        x = real.clone().requires_grad_()
+        terms['r1'] = s.r1_gamma/2*s.r1_every*r1_penalty(self.D(seen(x)), x)
+    losses = self.descend(terms, self.D, self.opt_D)
+    self.D.requires_grad_(False)
+    terms = dict(loss_G=g_loss(self.D(seen(fake))))
+    if s.path_length_weight and self.step % s.path_length_every == 0: terms['path_length'] = self.path_term(g)
+    losses |= self.descend(terms, self.G, self.opt_G)
+    self.D.requires_grad_(True)
+    self.ema.update_parameters(self.G)
+    self.step += 1
+    lengths = dict(mean_path_length=self.mean_path_length) if s.path_length_weight else {}
+    return {k: losses[k] for k in ('loss_D', 'loss_G')} | lengths
 
-    def state_dict(self) -> dict:
-        "Everything, as tensors, numbers and one JSON string: read back with `weights_only`."
-        return dict(settings=json.dumps(asdict(self.settings)), step=self.step, mean_path_length=self.mean_path_length,
-                    G=self.G.state_dict(), D=self.D.state_dict(), ema=self.ema.state_dict(),
-                    opt_G=self.opt_G.state_dict(), opt_D=self.opt_D.state_dict())
+# %% ../../nbs/1_method/12_image_training.ipynb #ed3c308c
+@patch
+def state_dict(self:ImageTrainer) -> dict:
+    "Everything, as tensors, numbers and one JSON string: read back with `weights_only`."
+    return dict(settings=json.dumps(asdict(self.settings)), step=self.step, mean_path_length=self.mean_path_length,
+                G=self.G.state_dict(), D=self.D.state_dict(), ema=self.ema.state_dict(),
+                opt_G=self.opt_G.state_dict(), opt_D=self.opt_D.state_dict())
 
-    def load_state_dict(self, state:dict, path:str|Path='checkpoint'):
-        "Continue from `state_dict()`; other settings are refused."
-        was, now = json.loads(state['settings']), json.loads(json.dumps(asdict(self.settings)))
-        if changed := {k: (was.get(k), now[k]) for k in now if was.get(k) != now[k]}:
-            raise ValueError(f'{path} was made with other settings (there, now): {changed}; delete it to start anew, or give the same settings')
-        self.G.load_state_dict(state['G']); self.D.load_state_dict(state['D']); self.ema.load_state_dict(state['ema'])
-        self.opt_G.load_state_dict(state['opt_G']); self.opt_D.load_state_dict(state['opt_D'])
-        self.step, self.mean_path_length = state['step'], state['mean_path_length']
+# %% ../../nbs/1_method/12_image_training.ipynb #b151446e
+@patch
+def load_state_dict(self:ImageTrainer, state:dict, path:str|Path='checkpoint'):
+    "Continue from `state_dict()`; other settings are refused."
+    was, now = json.loads(state['settings']), json.loads(json.dumps(asdict(self.settings)))
+    if changed := {k: (was.get(k), now[k]) for k in now if was.get(k) != now[k]}:
+        raise ValueError(f'{path} was made with other settings (there, now): {changed}; delete it to start anew, or give the same settings')
+    self.G.load_state_dict(state['G']); self.D.load_state_dict(state['D']); self.ema.load_state_dict(state['ema'])
+    self.opt_G.load_state_dict(state['opt_G']); self.opt_D.load_state_dict(state['opt_D'])
+    self.step, self.mean_path_length = state['step'], state['mean_path_length']
 
 # %% ../../nbs/1_method/12_image_training.ipynb #712916d1
 def train_image_generator(

@@ -39,7 +39,7 @@ def noise_head(
         nn.init.zeros_(layer.bias)
     return head
 
-# %% ../../nbs/1_method/06_motion_generator.ipynb #632f2983
+# %% ../../nbs/1_method/06_motion_generator.ipynb #d61b9c7c
 def _basis_buffers(pca:LatentPCA|None, n_pca:int, latent_dim:int) -> tuple[torch.Tensor|None, torch.Tensor|None]:
     "The first `n_pca` directions (n_pca, D) and their standard deviations, or None twice without a basis."
     if pca is None: return None, None
@@ -74,7 +74,7 @@ class MotionGenerator(nn.Module):
         self.register_buffer('components', components)
         self.register_buffer('std', std)
 
-# %% ../../nbs/1_method/06_motion_generator.ipynb #fe96d808
+# %% ../../nbs/1_method/06_motion_generator.ipynb #3a4fef28
 @patch
 def residual(self:MotionGenerator,
     h:torch.Tensor, # (..., hidden)
@@ -84,7 +84,7 @@ def residual(self:MotionGenerator,
     if self.components is not None: step = step.tanh() @ (self.std[:, None] * self.components)
     return self.lambda_ * step
 
-# %% ../../nbs/1_method/06_motion_generator.ipynb #7531e530
+# %% ../../nbs/1_method/06_motion_generator.ipynb #59984cf9
 @patch
 def sample_eps(self:MotionGenerator,
     n:int,                     # clips
@@ -95,12 +95,13 @@ def sample_eps(self:MotionGenerator,
     if n_frames < 1: raise ValueError(f'n_frames = {n_frames}, a clip has at least 1')
     return torch.randn(n, n_frames - 1, self.eps_dim, generator=generator).to(self.A)
 
-# %% ../../nbs/1_method/06_motion_generator.ipynb #8b141cfa
+# %% ../../nbs/1_method/06_motion_generator.ipynb #29a29acd
 class MotionOutput(NamedTuple):
     "A batch of trajectories and the predicted noise."
     trajectory:torch.Tensor # (B, T, D) codes; the first is w_1 itself
     eps_hat:torch.Tensor    # (B, T-1, D_eps) the head's prediction of the noise
 
+# %% ../../nbs/1_method/06_motion_generator.ipynb #d910df0f
 @patch
 def forward(self:MotionGenerator,
     w1:torch.Tensor,  # (B, D) first codes
@@ -120,6 +121,7 @@ def forward(self:MotionGenerator,
 # %% ../../nbs/1_method/06_motion_generator.ipynb #c028
 RELEASE_NAMES = {'w': 'A', 'b': 'b', 'enc_cell': 'encoder', 'cell': 'decoder', 'fc1': 'head.0', 'fc2': 'head.2'}
 
+# %% ../../nbs/1_method/06_motion_generator.ipynb #c713c42e
 def from_release(
     state:dict[str, torch.Tensor], # the release's `modelR_*.pth`, with or without `module.` in front
     pca:LatentPCA,                 # the basis it was trained with, cut to its `n_pca`

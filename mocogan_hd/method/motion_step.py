@@ -26,6 +26,7 @@ from .losses import (feature_matching, gradient_penalty, hinge_d, hinge_g, info_
                                relativistic_d, relativistic_g)
 from .motion_generator import MotionGenerator
 from .video_discriminator import VideoDiscriminator, condition_on_first
+from fastcore.basics import patch
 
 # %% ../../nbs/1_method/13_motion_step.ipynb #7de7a129
 @dataclass(frozen=True)
@@ -117,50 +118,61 @@ class MotionTrainer:
         if s.image_loss == 'contrastive': self.momentum = MomentumEncoder(self.nets['D_I'], copy_buffers=s.contrastive_form == 'paper')
         self.ema = AveragedModel(self.nets['G_M'], multi_avg_fn=get_ema_multi_avg_fn(s.ema)) if s.ema else None
 
-    def judge(self, name:str, *inputs:torch.Tensor) -> list[torch.Tensor]:
-        "What discriminator `name` says, computed in the chosen precision, given in float32."
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None): outputs = self.nets[name](*inputs)
-        return [y.float() for y in outputs]
-
-    def descend(self, terms:dict[str, torch.Tensor], player:str) -> dict[str, float]: # the terms, averaged over processes
-        "One step of `player` down the sum of the terms."
-        values = dict(zip(terms, average(torch.stack([v.detach() for v in terms.values()])).tolist()))
-        check_finite(values, self.step + 1)
-        self.opts[player].zero_grad()
-        self.scaler.scale(sum(terms.values())).backward()
-        average_gradients(self.nets[player].parameters())
-        self.scaler.step(self.opts[player])
-        self.scaler.update()
-        return values
-
-    @property
-    def motion_generator(self) -> MotionGenerator:
-        "The averaged G_M, or the plain one where nothing is averaged."
-        return self.ema.module if self.ema else self.nets['G_M']
-
-    def modules(self) -> dict[str, torch.nn.Module]:
-        "Every module whose state a checkpoint keeps."
-        more = {k: getattr(self, k) for k in ('momentum', 'queues', 'ema') if getattr(self, k, None) is not None}
-        return {**self.nets, **more}
-
-    def state_dict(self) -> dict:
-        return dict(settings=json.dumps(asdict(self.settings)), step=self.step, generator=self.G_I.fingerprint,
-                    modules={k: m.state_dict() for k, m in self.modules().items()}, opts={k: o.state_dict() for k, o in self.opts.items()}, scaler=self.scaler.state_dict())
-
-    def load_state_dict(self, state:dict, path:str|Path='checkpoint'):
-        "Continue; other settings or another image generator are refused."
-        was, now = json.loads(state['settings']), json.loads(json.dumps(asdict(self.settings)))
-        changed = {k: (was.get(k), now[k]) for k in now if was.get(k) != now[k] and k not in ('chunk', 'kept_chunks', 'compile')} # these change no number
-        if state['generator'] != self.G_I.fingerprint: changed['generator'] = (state['generator'], self.G_I.fingerprint)
-        if changed: raise ValueError(f'{path} was made with other settings (there, now): {changed}; delete it to start anew, or give the same settings')
-        for k, m in self.modules().items(): m.load_state_dict(state['modules'][k])
-        for k, o in self.opts.items(): o.load_state_dict(state['opts'][k])
-        self.scaler.load_state_dict(state['scaler'])
-        self.step = state['step']
-
 def build_motion_generator(latent_dim:int, pca:LatentPCA|None, s:MotionTraining) -> MotionGenerator:
     "The motion generator that the settings describe."
     return MotionGenerator(latent_dim, None if s.n_pca is None else pca, s.hidden, s.n_pca or latent_dim, s.lambda_, s.a_std)
+
+# %% ../../nbs/1_method/13_motion_step.ipynb #912e7c17
+@patch
+def judge(self:MotionTrainer, name:str, *inputs:torch.Tensor) -> list[torch.Tensor]:
+    "What discriminator `name` says, computed in the chosen precision, given in float32."
+    with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None): outputs = self.nets[name](*inputs)
+    return [y.float() for y in outputs]
+
+# %% ../../nbs/1_method/13_motion_step.ipynb #bce0c51c
+@patch
+def descend(self:MotionTrainer, terms:dict[str, torch.Tensor], player:str) -> dict[str, float]: # the terms, averaged over processes
+    "One step of `player` down the sum of the terms."
+    values = dict(zip(terms, average(torch.stack([v.detach() for v in terms.values()])).tolist()))
+    check_finite(values, self.step + 1)
+    self.opts[player].zero_grad()
+    self.scaler.scale(sum(terms.values())).backward()
+    average_gradients(self.nets[player].parameters())
+    self.scaler.step(self.opts[player])
+    self.scaler.update()
+    return values
+
+# %% ../../nbs/1_method/13_motion_step.ipynb #9651dce0
+@patch(as_prop=True)
+def motion_generator(self:MotionTrainer) -> MotionGenerator:
+    "The averaged G_M, or the plain one where nothing is averaged."
+    return self.ema.module if self.ema else self.nets['G_M']
+
+# %% ../../nbs/1_method/13_motion_step.ipynb #f1601850
+@patch
+def modules(self:MotionTrainer) -> dict[str, torch.nn.Module]:
+    "Every module whose state a checkpoint keeps."
+    more = {k: getattr(self, k) for k in ('momentum', 'queues', 'ema') if getattr(self, k, None) is not None}
+    return {**self.nets, **more}
+
+# %% ../../nbs/1_method/13_motion_step.ipynb #bfd45fd9
+@patch
+def state_dict(self:MotionTrainer) -> dict:
+    return dict(settings=json.dumps(asdict(self.settings)), step=self.step, generator=self.G_I.fingerprint,
+                modules={k: m.state_dict() for k, m in self.modules().items()}, opts={k: o.state_dict() for k, o in self.opts.items()}, scaler=self.scaler.state_dict())
+
+# %% ../../nbs/1_method/13_motion_step.ipynb #4703f005
+@patch
+def load_state_dict(self:MotionTrainer, state:dict, path:str|Path='checkpoint'):
+    "Continue; other settings or another image generator are refused."
+    was, now = json.loads(state['settings']), json.loads(json.dumps(asdict(self.settings)))
+    changed = {k: (was.get(k), now[k]) for k in now if was.get(k) != now[k] and k not in ('chunk', 'kept_chunks', 'compile')} # these change no number
+    if state['generator'] != self.G_I.fingerprint: changed['generator'] = (state['generator'], self.G_I.fingerprint)
+    if changed: raise ValueError(f'{path} was made with other settings (there, now): {changed}; delete it to start anew, or give the same settings')
+    for k, m in self.modules().items(): m.load_state_dict(state['modules'][k])
+    for k, o in self.opts.items(): o.load_state_dict(state['opts'][k])
+    self.scaler.load_state_dict(state['scaler'])
+    self.step = state['step']
 
 # %% ../../nbs/1_method/13_motion_step.ipynb #8efa03d7
 class Fakes(NamedTuple):

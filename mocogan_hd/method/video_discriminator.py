@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
 
-# %% ../../nbs/1_method/07_video_discriminator.ipynb #f27bfe36
+# %% ../../nbs/1_method/07_video_discriminator.ipynb #6f43af98
 def _patch_layer(
     c_in:int, # channels in
     c_out:int, # channels out
@@ -49,11 +49,14 @@ class PatchGAN(nn.Module):
                          norm=bool(norm) and 0 < i <= n_layers, activate=i <= n_layers)
             for i, (a, b) in enumerate(pairwise(channels)))
 
-    def forward(self,
-        x: Tensor, # (B, C, T, H, W), or (B, C, H, W) for `dims=2`
-    ) -> Tensor: # scores (B, T', H', W') or (B, H', W')
-        for layer in self.layers: x = layer(x)
-        return x[:, 0]
+# %% ../../nbs/1_method/07_video_discriminator.ipynb #0a375b36
+@patch
+def forward(self:PatchGAN,
+    x: Tensor, # (B, C, T, H, W), or (B, C, H, W) for `dims=2`
+) -> Tensor: # scores (B, T', H', W') or (B, H', W')
+    "Score every patch."
+    for layer in self.layers: x = layer(x)
+    return x[:, 0]
 
 # %% ../../nbs/1_method/07_video_discriminator.ipynb #c012
 class MultiScalePatchGAN(nn.Module):
@@ -71,7 +74,7 @@ class MultiScalePatchGAN(nn.Module):
         self.min_size = 2**(n_layers + n_scales - 1) # below it, the last stride-2 layer sees a single pixel
         self.scales = nn.ModuleList(PatchGAN(in_channels, width, n_layers, norm, dims) for _ in range(n_scales))
 
-# %% ../../nbs/1_method/07_video_discriminator.ipynb #f0719192
+# %% ../../nbs/1_method/07_video_discriminator.ipynb #f9092674
 def _check_input(d:MultiScalePatchGAN, x:Tensor):
     "Raise `ValueError` for a wrong shape or too few pixels."
     if x.ndim != d.dims + 2 or x.shape[1] != d.in_channels:
@@ -81,6 +84,7 @@ def _check_input(d:MultiScalePatchGAN, x:Tensor):
         raise ValueError(f'{x.shape[-2]} x {x.shape[-1]} pixels are too few for these layers and scales, '
                          f'which need {d.min_size}: choose fewer n_layers or n_scales')
 
+# %% ../../nbs/1_method/07_video_discriminator.ipynb #90adfdcc
 @patch
 def scale_maps(self:MultiScalePatchGAN,
     x: Tensor, # (B, C, T, H, W) or (B, C, H, W): channels first, as convolutions expect
@@ -107,13 +111,16 @@ class VideoDiscriminator(MultiScalePatchGAN):
     ):
         super().__init__(in_channels, width, n_scales, n_layers, norm, dims=3)
 
-    def forward(self,
-        clip: Tensor, # (B, T, C, H, W) in [-1, 1]
-    ) -> list[Tensor]: # score maps (B, T', H', W'), full resolution first
-        if clip.ndim != 5: raise ValueError(f'a batch of clips has shape (B, T, C, H, W), got {tuple(clip.shape)}')
-        n = clip.shape[1]
-        if n < 3: raise ValueError(f'clips of {n} frames are too short: kernels and pooling span 3 frames or more')
-        return self.scale_maps(clip.transpose(1, 2))
+# %% ../../nbs/1_method/07_video_discriminator.ipynb #be366517
+@patch
+def forward(self:VideoDiscriminator,
+    clip: Tensor, # (B, T, C, H, W) in [-1, 1]
+) -> list[Tensor]: # score maps (B, T', H', W'), full resolution first
+    "Score every patch of a batch of clips."
+    if clip.ndim != 5: raise ValueError(f'a batch of clips has shape (B, T, C, H, W), got {tuple(clip.shape)}')
+    n = clip.shape[1]
+    if n < 3: raise ValueError(f'clips of {n} frames are too short: kernels and pooling span 3 frames or more')
+    return self.scale_maps(clip.transpose(1, 2))
 
 # %% ../../nbs/1_method/07_video_discriminator.ipynb #c021
 def condition_on_first(

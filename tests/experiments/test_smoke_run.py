@@ -21,7 +21,7 @@ def test_no_step_left_a_failed_or_unfinished_notebook():
 
 def test_from_nothing_to_the_same_numbers_bit_for_bit(tmp_path):
     "The generator is trained again, then one variant, the network that measures, and every number."
-    run = subprocess.run([sys.executable, 'tools/reproduce.py', '--preset', 'smoke', '--variants', 'full', '--results', str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    run = subprocess.run([sys.executable, 'tools/reproduce.py', '--preset', 'smoke', '--variants', 'full', '--results', str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     first, again = Path(table).resolve().parent, tmp_path/'smoke'
     for record in ('image_generator/run.json', 'full/seed-0/run.json', 'static/seed-0/evaluation.json'):

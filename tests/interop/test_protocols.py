@@ -151,7 +151,7 @@ def test_two_processes_give_the_number_of_one(tmp_path):
     for n in (1, 2):
         env = {**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': '1', 'PYTHONWARNINGS': 'ignore', 'MOCOGAN_HD_CACHE': str(tmp_path/f'cache{n}'), **STORE_OF_ITS_OWN}
         torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n)] if n > 1 else []
-        done = subprocess.run([sys.executable, *torchrun, 'tests/protocol_share.py', str(tmp_path/f'{n}.json')], env=env, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([sys.executable, *torchrun, 'tests/protocol_share.py', str(tmp_path/f'{n}.json')], env=env, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         rows.append(load_json(tmp_path/f'{n}.json'))
     one, two = rows

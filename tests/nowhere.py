@@ -27,7 +27,7 @@ class MetaTrainer(MotionTrainer):
               mock.patch('torch.amp.GradScaler', lambda *_, **__: None), mock.patch('torch.optim.Adam', lambda *a, fused=None, **k: adam(*a, foreach=True, **k))):
             super().__init__(G_I, LatentPCA(torch.zeros(d, d), torch.ones(d), torch.zeros(d), torch.zeros(d)), e.motion)
     def judge(self, name, *inputs): return self.nets[name](*inputs)
-    def descend(self, terms, player):
+    def optimizer_step(self, terms, player):
         assert all(v.shape == () for v in terms.values())
         self.opts[player].zero_grad()
         sum(terms.values()).backward()

@@ -80,8 +80,8 @@ def test_losses(run):
     case, (_, losses, _, _), golden, _ = run
     for ours, G, D in zip(losses, golden['G_losses'][:, 0], golden['D_losses']):
         half = .5 if case == 'steps_in' else 1. # the release halves the relativistic loss, not the hinge loss
-        want = dict(G_I=G[0], G_V=G[1], L_m=G[-1], D_I=half*(D[0] + D[1]), D_V=.5*(D[2] + D[3]))
-        if case == 'steps_cross': want |= dict(L_f=G[2], L_contr=2*D[4])
+        want = dict(G_I=G[0], G_V=G[1], L_m=-G[-1], D_I=half*(D[0] + D[1]), D_V=.5*(D[2] + D[3]))
+        if case == 'steps_cross': want |= dict(L_f=-G[2], L_contr=D[4])
         assert set(ours) == {*want, 'penalty'}
         for k in want: assert abs(ours[k] - want[k]) <= 1e-3*max(abs(want[k]), 1), (k, ours[k], want[k])
 

@@ -5,8 +5,9 @@ from mocogan_hd.core.basics import seeded
 from mocogan_hd.method.frozen_generator import load_image_generator
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method import image_training as module
+from mocogan_hd.method.losses import r1_penalty
 from mocogan_hd.method.image_training import (
-    AUGMENTATIONS, ImageTrainer, ImageTraining, augment, d_loss, g_loss, mix_styles, path_lengths, path_penalty, r1_penalty,
+    AUGMENTATIONS, ImageTrainer, ImageTraining, augment, d_loss, g_loss, mix_styles, path_lengths, path_penalty,
     random_cuts, train_image_generator)
 
 TINY = ImageTraining(resolution=16, latent_dim=8, n_mapping=1, channels=(8, 8, 4), d_channels=(8, 8, 4), batch_size=4, n_images=32) # 8 steps
@@ -36,7 +37,7 @@ def test_r1_is_the_mean_of_squared_norms():
     w, x = torch.randn(3, 4, 4, generator=seeded(0)), torch.randn(5, 3, 4, 4, generator=seeded(1)).requires_grad_()
     scores = (w*x).sum((1, 2, 3))**2 / 2 # gradient: score times w
     want = ((w*x).sum((1, 2, 3))**2 * w.square().sum()).mean()
-    torch.testing.assert_close(r1_penalty(scores, x), want)
+    torch.testing.assert_close(r1_penalty(scores, x, gamma=2.), want)
 
 def test_lazy_r1_enters_every_16th_step_with_its_weight():
     "The penalty of step 0 moves D, that of step 1 is not there."
@@ -173,7 +174,7 @@ def test_nan_stops_the_run_and_the_last_checkpoint_is_good(tmp_path):
     assert load_image_generator(healed).fingerprint == load_image_generator(train_image_generator(Pictures(), TINY, tmp_path/'never ill')).fingerprint
 
 def test_nan_in_the_penalty_alone_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, 'r1_penalty', lambda scores, images: scores.sum()*float('nan'))
+    monkeypatch.setattr(module, 'r1_penalty', lambda scores, images, gamma: scores.sum()*float('nan'))
     with pytest.raises(FloatingPointError, match='r1 is nan at step 1'): train_image_generator(Pictures(), TINY, tmp_path)
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):

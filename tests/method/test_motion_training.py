@@ -11,7 +11,7 @@ from mocogan_hd.method.stylegan2 import Generator
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method.video_discriminator import condition_on_first
 from mocogan_hd.method import motion_step, motion_training as module
-from mocogan_hd.method.motion_step import (MotionTrainer, MotionTraining, draw_fakes, generator_losses, image_discriminator_loss, negatives, plays_backwards, train_step,
+from mocogan_hd.method.motion_step import (MotionTrainer, MotionTraining, draw_fakes, generator_losses, image_discriminator_loss, loss_weights, negatives, plays_backwards, train_step,
                                     video_discriminator_loss, video_input)
 from mocogan_hd.method.motion_training import load_motion_generator, sample_fixed, train_motion_generator, vital_signs
 
@@ -84,19 +84,20 @@ def test_each_player_learns_from_its_own_losses_alone(G_I, pca, real, s):
     assert all(p.grad is None for p in (*t.nets['G_M'].parameters(), *G_I.parameters()))
 
 def test_signs(G_I, pca, real):
-    "L_m and L_f are maximised: a clip whose noise is read back and whose features stay costs least."
+    "L_m and L_f are cosines, logged as they are, and have negative weights: they are maximised."
     t, g = MotionTrainer(G_I, pca, replace(FULL, lambda_m=3., lambda_f=5.)), seeded(0)
     fakes = draw_fakes(t, g)
-    assert float(generator_losses(t, fakes._replace(eps_hat=fakes.eps), real, g)['L_m'].detach()) == pytest.approx(-3)
-    assert float(generator_losses(t, fakes._replace(eps_hat=-fakes.eps), real, g)['L_m'].detach()) == pytest.approx(3)
-    assert -5.001 <= float(generator_losses(t, fakes, real, g)['L_f'].detach()) <= 5.001
+    assert float(generator_losses(t, fakes._replace(eps_hat=fakes.eps), real, g)['L_m'].detach()) == pytest.approx(1)
+    assert float(generator_losses(t, fakes._replace(eps_hat=-fakes.eps), real, g)['L_m'].detach()) == pytest.approx(-1)
+    assert -1.001 <= float(generator_losses(t, fakes, real, g)['L_f'].detach()) <= 1.001
+    assert loss_weights(t.settings) == dict(L_m=-3., L_f=-5., L_contr=FULL.lambda_contr, penalty=FULL.penalty_every*FULL.penalty_weight)
 
 def test_the_same_view_twice_matches(G_I, pca, real, monkeypatch):
     monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
     t, g = MotionTrainer(G_I, pca, FULL), seeded(0)
     t.nets['D_I'].eval() # no power iteration between two calls
     fakes = draw_fakes(t, g)
-    assert float(generator_losses(t, fakes._replace(later=fakes.first), real, g)['L_f'].detach()) == pytest.approx(-1, abs=1e-5)
+    assert float(generator_losses(t, fakes._replace(later=fakes.first), real, g)['L_f'].detach()) == pytest.approx(1, abs=1e-5)
 
 def test_first_frames_are_real_to_the_image_discriminator(G_I, pca, real, monkeypatch):
     monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
@@ -201,7 +202,8 @@ def test_penalty_comes_when_due_and_as_strong(G_I, pca, real, penalty):
         t.step = step
         terms = video_discriminator_loss(t, fakes, real, seeded(5))
         assert ('penalty' in terms) == (step % 3 == 0)
-        if step == 0: assert float(terms['penalty'].detach()) == pytest.approx(3*float(video_discriminator_loss(once, fakes, real, seeded(5))['penalty'].detach()), rel=1e-5)
+        if step == 0: assert float(terms['penalty'].detach()) == pytest.approx(float(video_discriminator_loss(once, fakes, real, seeded(5))['penalty'].detach()), rel=1e-5)
+    assert loss_weights(t.settings)['penalty'] == 3*loss_weights(once.settings)['penalty']
     assert 'penalty' not in video_discriminator_loss(MotionTrainer(G_I, pca, replace(FULL, penalty_weight=0.)), fakes, real, seeded(0))
 
 # --- queue and momentum encoder

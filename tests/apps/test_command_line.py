@@ -10,7 +10,7 @@ import goldens
 from mocogan_hd.core.basics import load_json
 from mocogan_hd.apps.command_line import FORMATS, clips_of, evaluate_clips, inspect_path, load_players, main, parser, real_batches, sort_paths
 from mocogan_hd.method.clips import save_strip
-from mocogan_hd.evaluation.feature_networks import FrameEmbedding, fit_directions
+from mocogan_hd.evaluation.frame_embedding import FrameEmbedding, fit_directions
 from mocogan_hd.method.frozen_generator import ImageGenerator, save_image_generator
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator

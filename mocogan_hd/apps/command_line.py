@@ -17,11 +17,12 @@ from .result_folders import FORMATS, whole_folder
 from ..core.basics import load_json, save_json
 from ..data.video_data import VideoFolder, VideoSet, split_videos
 from ..evaluation.evaluate import evaluate_beside_baselines
-from ..evaluation.feature_networks import load_feature_network, save_feature_network, train_embedding
+from ..evaluation.feature_networks import load_feature_network, save_feature_network
+from ..evaluation.frame_embedding import train_embedding
 from ..experiments.records import machine, versions
 from ..interop.checkpoint_files import inspect_path, load_generators, sort_paths
 from ..interop.protocols import Generated, GeneratedFolder, as_read, compare, protocol, protocol_table
-from ..interop.published_networks import cache_folder
+from ..interop.weights_cache import cache_folder
 from ..method.clips import from_uint8
 from ..method.sampling import clip_batches, same_content
 

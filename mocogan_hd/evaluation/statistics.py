@@ -20,33 +20,38 @@ from ..core.processes import this_share
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #21464c28
 class Metric(NamedTuple):
-    "One measured number."
-    name:str # spells the protocol
+    "One measured number with its interval."
+    name:str # names the protocol
     value:float # nan where the quantity is not defined
-    low:float # 95 % interval over clips
-    high:float
-    n:int # clips (or contents) it comes from
+    low:float # lower end of the 95 % interval over clips
+    high:float # upper end
+    n:int # number of clips (or contents) it was computed from
 
     def row(self) -> dict:
-        "For JSON: NaN becomes None."
+        "The fields as a dict for JSON, with None in the place of NaN."
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in self._asdict().items()}
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #ec23449f
+def _resample(samples, together, generator):
+    "Each sample with rows drawn with replacement; `together` draws the same rows from all."
+    draw = samples[:1] if together else samples
+    rows = [torch.randint(len(s), (len(s),), generator=generator) for s in draw]
+    return [s[r] for s, r in zip(samples, rows*len(samples) if together else rows)]
+
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #a15c2d3e
 def bootstrap(
     name:str, # of the metric
-    statistic:Callable[..., torch.Tensor|float], # takes samples, gives a number
-    *samples:torch.Tensor, # (n, ...) each; rows are drawn, in each independently
+    statistic:Callable[..., torch.Tensor|float], # samples -> a number
+    *samples:torch.Tensor, # (n, ...) each; rows are drawn from each independently
     n:int=200, # draws
     seed:int=0,
-    together:bool=False, # draw the same rows from all samples: they belong to the same clips
-    centre:bool=False, # for biased statistics: lay the spread around the value
+    together:bool=False, # draw the same rows from all samples, because they belong to the same clips
+    centre:bool=False, # for biased statistics: place the spread around the value
 ) -> Metric:
-    "A statistic with its 95 % interval."
-    g, value, draws = seeded(seed), float(statistic(*samples)), []
-    for _ in range(n):
-        rows = [torch.randint(len(s), (len(s),), generator=g) for s in (samples[:1] if together else samples)]
-        draws.append(float(statistic(*(s[r] for s, r in zip(samples, rows*len(samples) if together else rows)))))
-    low, middle, high = torch.tensor(draws, dtype=torch.float64).nanquantile(torch.tensor([.025, .5, .975], dtype=torch.float64)).tolist()
+    "A statistic with its 95 % bootstrap interval."
+    g, value = seeded(seed), float(statistic(*samples))
+    draws = torch.tensor([float(statistic(*_resample(samples, together, g))) for _ in range(n)], dtype=torch.float64)
+    low, middle, high = draws.nanquantile(torch.tensor([.025, .5, .975], dtype=torch.float64)).tolist()
     if centre: low, high = max(value + low - middle, 0.), value + high - middle
     return Metric(name, value, low, high, len(samples[0]))
 
@@ -64,18 +69,25 @@ def frechet_distance(
     cross = torch.linalg.eigvalsh(root @ cov2 @ root).clamp(min=0).sqrt().sum()
     return ((mu1 - mu2).pow(2).sum() + cov1.trace() + cov2.trace() - 2*cross).clamp(min=0)
 
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #5ad0c1e7
+def _check_counts(a, b):
+    if len(a) == len(b): return
+    raise ValueError('a Frechet distance depends on the number of samples: '
+                     f'{len(a)} cannot be compared with {len(b)}')
+
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #e4a6b9d2
 def frechet_from_features(
     a:torch.Tensor, # (n, F)
-    b:torch.Tensor, # (n, F), as many
+    b:torch.Tensor, # (n, F), of the same n
 ) -> torch.Tensor:
-    "Frechet distance of two sets of features of equal size."
-    if len(a) != len(b): raise ValueError(f'a Frechet distance depends on the number of samples: {len(a)} cannot be compared with {len(b)}')
+    "Frechet distance of the Gaussians fitted to two sets of features of equal size."
+    _check_counts(a, b)
     if len(a) < 2: raise ValueError(f'{len(a)} sample is too few for a covariance')
     return frechet_distance(a.double().mean(0), a.double().T.cov(), b.double().mean(0), b.double().T.cov())
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #2a7e7eaf
 class Moments:
-    "Count, mean and scatter of any number of rows, in double precision and in a fixed amount of memory: groups x width x width numbers."
+    "Count, mean and scatter of any number of rows: groups x F x F numbers in double precision."
     waits = 32 # rows of a group that are folded in at once
     def __init__(self,
         width:int, # F, of a row
@@ -83,37 +95,52 @@ class Moments:
     ):
         if width < 1 or groups < 2: raise ValueError(f'width {width} must be 1 or more, groups {groups} 2 or more')
         self.width, self.groups, self.waiting = width, groups, [[] for _ in range(groups)]
-        self.count, self.mean, self.scatter = (torch.zeros(groups, *[width]*k, dtype=torch.float64) for k in range(3))
-
-    def add(self,
-        rows:torch.Tensor, # (n, F)
-        items:list[int], # the number of each row's item
-    ):
-        "Take rows in; a number that is not finite is an error."
-        if rows.shape != (len(items), self.width): raise ValueError(f'{len(items)} rows of width {self.width} are expected, not {tuple(rows.shape)}')
-        if not rows.isfinite().all(): raise ValueError(f'the features of items {items[0]} to {items[-1]} are not all finite')
-        for row, i in zip(rows.detach().double().cpu(), items):
-            self.waiting[i % self.groups].append(row)
-            if len(self.waiting[i % self.groups]) == self.waits: self._fold(i % self.groups)
-
-    def _fold(self, g):
-        if not self.waiting[g]: return
-        rows = torch.stack(self.waiting[g]); self.waiting[g] = []
-        self._join(g, torch.tensor(len(rows), dtype=torch.float64), rows.mean(0), (rows - rows.mean(0)).T @ (rows - rows.mean(0)))
-
-    def _join(self, g, n, mean, scatter): # Chan, Golub and LeVeque
-        total, delta = self.count[g] + n, mean - self.mean[g]
-        if total == 0: return
-        self.scatter[g] += scatter + torch.outer(delta, delta)*self.count[g]*n/total
-        self.mean[g] += delta*n/total
-        self.count[g] = total
-
-    def whole(self) -> 'Moments':
-        "Itself, with nothing left waiting."
-        for g in range(self.groups): self._fold(g)
-        return self
+        self.count = torch.zeros(groups, dtype=torch.float64)
+        self.mean = torch.zeros(groups, width, dtype=torch.float64)
+        self.scatter = torch.zeros(groups, width, width, dtype=torch.float64)
 
     def __len__(self): return int(self.count.sum()) + sum(map(len, self.waiting))
+
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #6be1a9d2
+@patch
+def _join(self:Moments, g, n, mean, scatter):
+    "Merge n rows with this mean and scatter into group g (Chan, Golub and LeVeque)."
+    total, delta = self.count[g] + n, mean - self.mean[g]
+    if total == 0: return
+    self.scatter[g] += scatter + torch.outer(delta, delta)*self.count[g]*n/total
+    self.mean[g] += delta*n/total
+    self.count[g] = total
+
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #c3a1f6b8
+@patch
+def _fold(self:Moments, g):
+    "Merge the waiting rows of group g."
+    if not self.waiting[g]: return
+    rows = torch.stack(self.waiting[g]); self.waiting[g] = []
+    apart = rows - rows.mean(0)
+    self._join(g, torch.tensor(len(rows), dtype=torch.float64), rows.mean(0), apart.T @ apart)
+
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #d3f5a8c1
+@patch
+def whole(self:Moments) -> Moments:
+    "The same object after every waiting row has been folded in."
+    for g in range(self.groups): self._fold(g)
+    return self
+
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #7f02bb31
+@patch
+def add(self:Moments,
+    rows:torch.Tensor, # (n, F)
+    items:list[int], # the number of each row's item
+):
+    "Add rows; a value that is not finite is an error."
+    if rows.shape != (len(items), self.width):
+        raise ValueError(f'{len(items)} rows of width {self.width} are expected, not {tuple(rows.shape)}')
+    if not rows.isfinite().all():
+        raise ValueError(f'the features of items {items[0]} to {items[-1]} are not all finite')
+    for row, i in zip(rows.detach().double().cpu(), items):
+        self.waiting[i % self.groups].append(row)
+        if len(self.waiting[i % self.groups]) == self.waits: self._fold(i % self.groups)
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #db12c6f2
 @patch
@@ -130,21 +157,16 @@ def total(self:Moments,
     scatter = self.scatter.sum(0) if without is None else self.scatter.sum(0) - self.scatter[without]
     return n, mean, (scatter + apart.T @ apart)/(n - 1)
 
-# %% ../../nbs/2_evaluation/01_statistics.ipynb #6940b1cb
-@patch
-def merge(self:Moments, other:Moments) -> Moments:
-    "Join another's moments to these."
-    if (self.width, self.groups) != (other.width, other.groups): raise ValueError(f'{self.groups} groups of width {self.width} cannot be joined with {other.groups} of width {other.width}')
-    for g, part in enumerate(zip(other.whole().count, other.mean, other.scatter)): self._fold(g); self._join(g, *part)
-    return self
-
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #8c11d0a3
 def sum_over_processes(x:torch.Tensor) -> torch.Tensor:
     "The sum of a tensor over all processes."
     if this_share().of == 1: return x
-    wire = x.to(torch.device('cpu') if dist.get_backend() == 'gloo' else torch.accelerator.current_accelerator(), copy=True)
+    device = torch.device('cpu') if dist.get_backend() == 'gloo' else torch.accelerator.current_accelerator()
+    wire = x.to(device, copy=True)
     dist.all_reduce(wire)
     return wire.to(x.device)
 
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #b7d0e1f2
 @patch
 def gathered(self:Moments) -> Moments: # the same in every process
     "The moments of all processes together."
@@ -156,23 +178,26 @@ def gathered(self:Moments) -> Moments: # the same in every process
     every.scatter = sum_over_processes(self.scatter + self.count[:, None, None]*delta[:, :, None]*delta[:, None, :])
     return every
 
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #9d22e1b4
 @patch
 def save(self:Moments,
     path:str|Path, # .safetensors
     about:dict[str, str]|None=None, # for the file's header
 ):
-    "Write the moments; of the symmetric scatter one half."
+    "Write the moments."
     i, j = torch.triu_indices(self.width, self.width)
     tensors = dict(count=self.whole().count, mean=self.mean, scatter=self.scatter[:, i, j])
     with atomic_path(path) as p: save_file(tensors, p, metadata=about)
 
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #d4b2a7c9
 @patch(cls_method=True)
 def load(cls:Moments, path:str|Path) -> Moments:
     "Read what `save` wrote."
     try: tensors = load_file(path)
     except FileNotFoundError: raise
     except Exception as e: raise ValueError(f'{path} is not a whole safetensors file: {e}') from None
-    if tensors.keys() != {'count', 'mean', 'scatter'}: raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, expected count, mean and scatter')
+    if tensors.keys() != {'count', 'mean', 'scatter'}:
+        raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, expected count, mean and scatter')
     groups, width = tensors['mean'].shape
     moments, (i, j) = cls(width, groups), torch.triu_indices(width, width)
     moments.count, moments.mean = tensors['count'], tensors['mean']
@@ -182,78 +207,104 @@ def load(cls:Moments, path:str|Path) -> Moments:
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #c99b5387
 def jackknife(
     name:str, # of the metric
-    statistic:Callable[[int|None], float], # the number, without a group
+    statistic:Callable[[int|None], float], # group to leave out, or None -> the number
     groups:list[int], # those that are not empty
     n:int, # items in all
-    least:float=0., # no interval reaches below
+    least:float=0., # lower bound of the interval
 ) -> tuple[Metric, dict]: # the number with its 95 % interval; standard_error, bias
-    "A statistic with an interval from leaving groups out."
-    value = float(statistic(None))
-    if len(groups) < 2 or n - -(-n//len(groups)) < 2: return Metric(name, value, math.nan, math.nan, n), dict(standard_error=None, bias=None)
+    "A statistic with its 95 % interval from leaving one group out at a time."
+    value, count = float(statistic(None)), len(groups)
+    if count < 2 or n - -(-n//count) < 2:
+        return Metric(name, value, math.nan, math.nan, n), dict(standard_error=None, bias=None)
     left = torch.tensor([float(statistic(g)) for g in groups], dtype=torch.float64)
-    error = ((len(groups) - 1)/len(groups)*(left - left.mean()).pow(2).sum()).sqrt().item()
-    half = float(scipy.stats.t.ppf(.975, len(groups) - 1))*error
-    return Metric(name, value, max(value - half, least), value + half, n), dict(standard_error=error, bias=(len(groups) - 1)*(left.mean().item() - value))
+    error = ((count - 1)/count*(left - left.mean()).pow(2).sum()).sqrt().item()
+    half = float(scipy.stats.t.ppf(.975, count - 1))*error
+    extra = dict(standard_error=error, bias=(count - 1)*(left.mean().item() - value))
+    return Metric(name, value, max(value - half, least), value + half, n), extra
 
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #ae33f2c5
 def frechet_of_moments(
-    name:str,
-    a:Moments, # of the clips to judge
+    name:str, # of the metric
+    a:Moments, # of generated clips
     b:Moments, # of as many real clips
 ) -> tuple[Metric, dict]: # see `jackknife`
     "Frechet distance of two streams of equal length, with its interval."
-    if len(a) != len(b): raise ValueError(f'a Frechet distance depends on the number of samples: {len(a)} cannot be compared with {len(b)}')
-    if (a.width, a.groups) != (b.width, b.groups): raise ValueError(f'{a.groups} groups of width {a.width} cannot be compared with {b.groups} of width {b.width}')
+    _check_counts(a, b)
+    if (a.width, a.groups) != (b.width, b.groups):
+        raise ValueError(f'{a.groups} groups of width {a.width} cannot be compared with {b.groups} of width {b.width}')
     def distance(without): return frechet_distance(*a.total(without)[1:], *b.total(without)[1:])
     return jackknife(name, distance, a.whole().count.nonzero()[:, 0].tolist(), len(a))
 
-def mean_of_moments(name:str, a:Moments) -> tuple[Metric, dict]:
-    "The mean of single numbers, one a clip."
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #bf44a3d6
+def mean_of_moments(
+    name:str, # of the metric
+    a:Moments, # of width 1
+) -> tuple[Metric, dict]: # standard_error, bias
+    "The mean of one number per clip, with the normal 95 % interval."
     if a.width != 1: raise ValueError(f'a mean is taken of single numbers, these rows are {a.width} wide')
     n, mean, var = a.total()
-    error = (var[0, 0]/n).sqrt().item()
-    return Metric(name, mean.item(), mean.item() - 1.96*error, mean.item() + 1.96*error, n), dict(standard_error=error, bias=0.)
+    value, error = mean.item(), (var[0, 0]/n).sqrt().item()
+    return Metric(name, value, value - 1.96*error, value + 1.96*error, n), dict(standard_error=error, bias=0.)
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #092cff00
 class ScoreSums:
-    "What Inception scores need to know of any number of class scores."
+    "The sums from which Inception scores of any number of class scores are computed (Salimans et al. 2016)."
     def __init__(self,
-        classes:int,
+        classes:int, # number of class scores per item
         each:int, # items of a loop: item i belongs to loop i // each ...
         loops:int=1,
         groups:int=20, # ... and to group i mod groups
     ):
         self.each, self.loops, self.groups = each, loops, groups
-        self.count, self.negative_entropy, self.p = (torch.zeros(loops, groups, *rest, dtype=torch.float64) for rest in ((), (), (classes,)))
-
-    def add(self,
-        logits:torch.Tensor, # (n, classes), before the softmax
-        items:list[int], # 0 to loops*each - 1
-    ):
-        "Take class scores in."
-        if not logits.isfinite().all(): raise ValueError(f'the class scores of items {items[0]} to {items[-1]} are not all finite')
-        if max(items) >= self.loops*self.each: raise ValueError(f'item {max(items)} is beyond {self.loops} loops of {self.each}')
-        p, i = logits.detach().double().cpu().softmax(1), torch.tensor(items)
-        where = i//self.each, i % self.groups
-        for sums, x in ((self.count, torch.ones(len(i), dtype=torch.float64)), (self.negative_entropy, torch.xlogy(p, p).sum(1)), (self.p, p)): sums.index_put_(where, x, accumulate=True)
-
-    def gathered(self) -> 'ScoreSums': # the same in every process
-        "The sums of all processes together."
-        every = ScoreSums(self.p.shape[2], self.each, self.loops, self.groups)
-        every.count, every.negative_entropy, every.p = map(sum_over_processes, (self.count, self.negative_entropy, self.p))
-        return every
+        self.count, self.negative_entropy = torch.zeros(2, loops, groups, dtype=torch.float64)
+        self.p = torch.zeros(loops, groups, classes, dtype=torch.float64)
 
     def __len__(self): return int(self.count.sum())
 
-    def scores(self,
-        without:int|None=None, # leave this group out
-    ) -> torch.Tensor: # (loops,)
-        "The score of each loop."
-        n, h, p = (x.sum(1) if without is None else x.sum(1) - x[:, without] for x in (self.count, self.negative_entropy, self.p))
-        q = p/n[:, None]
-        return (h/n - torch.xlogy(q, q).sum(1)).exp()
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #c055b4e7
+@patch
+def add(self:ScoreSums,
+    logits:torch.Tensor, # (n, classes), before the softmax
+    items:list[int], # 0 to loops*each - 1
+):
+    "Add the class scores of these items."
+    if not logits.isfinite().all():
+        raise ValueError(f'the class scores of items {items[0]} to {items[-1]} are not all finite')
+    if max(items) >= self.loops*self.each:
+        raise ValueError(f'item {max(items)} is beyond {self.loops} loops of {self.each}')
+    p, i = logits.detach().double().cpu().softmax(1), torch.tensor(items)
+    where = i//self.each, i % self.groups
+    self.count.index_put_(where, torch.ones(len(i), dtype=torch.float64), accumulate=True)
+    self.negative_entropy.index_put_(where, torch.xlogy(p, p).sum(1), accumulate=True)
+    self.p.index_put_(where, p, accumulate=True)
 
-def inception_score(name:str, sums:ScoreSums) -> tuple[Metric, dict]: # see `jackknife`; std_over_loops is the figure behind the +- of papers
-    "Mean over loops, with an interval."
-    if len(sums) != sums.loops*sums.each: raise ValueError(f'{len(sums)} items are no {sums.loops} loops of {sums.each}')
-    metric, extra = jackknife(name, lambda g: sums.scores(g).mean(), sums.count.sum(0).nonzero()[:, 0].tolist(), len(sums), least=1.)
-    return metric, extra | dict(std_over_loops=sums.scores().std(correction=0).item() if sums.loops > 1 else None)
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #e5c3b8da
+@patch
+def scores(self:ScoreSums,
+    without:int|None=None, # leave this group out
+) -> torch.Tensor: # (loops,)
+    "The score of each loop."
+    sums = self.count, self.negative_entropy, self.p
+    n, h, p = (x.sum(1) if without is None else x.sum(1) - x[:, without] for x in sums)
+    q = p/n[:, None]
+    return (h/n - torch.xlogy(q, q).sum(1)).exp()
+
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #d166c5f8
+@patch
+def gathered(self:ScoreSums) -> ScoreSums: # the same in every process
+    "The sums of all processes together."
+    every = ScoreSums(self.p.shape[2], self.each, self.loops, self.groups)
+    every.count, every.negative_entropy, every.p = map(sum_over_processes, (self.count, self.negative_entropy, self.p))
+    return every
+
+# %% ../../nbs/2_evaluation/01_statistics.ipynb #f6d4c9eb
+def inception_score(
+    name:str, # of the metric
+    sums:ScoreSums, # of exactly loops*each items
+) -> tuple[Metric, dict]: # see `jackknife`; std_over_loops is the figure behind the +- of papers
+    "The mean Inception score over loops, with its jackknife interval."
+    loops = sums.loops
+    if len(sums) != loops*sums.each: raise ValueError(f'{len(sums)} items are no {loops} loops of {sums.each}')
+    groups = sums.count.sum(0).nonzero()[:, 0].tolist()
+    metric, extra = jackknife(name, lambda g: sums.scores(g).mean(), groups, len(sums), least=1.)
+    return metric, extra | dict(std_over_loops=sums.scores().std(correction=0).item() if loops > 1 else None)

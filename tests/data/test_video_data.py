@@ -4,7 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from mocogan_hd.data.video_data import (VideoFolder, VideoSet, Video, check_boxes, cut_grid, has_data, held_out_groups, imitate_weizmann, natural_key, resize_frames, sky_timelapse, split_videos, weizmann)
+from mocogan_hd.data.video_data import (
+    VideoFolder, VideoSet, Video, check_boxes, cut_grid, has_data, held_out_groups,
+    imitate_weizmann, resize_frames, sky_timelapse, split_videos, weizmann)
+from mocogan_hd.data.video_files import natural_key
 from mocogan_hd.core.prefetch import prefetch
 from mocogan_hd.core.basics import seeded, tensors_hash
 from mocogan_hd.core.processes import Share

@@ -4,7 +4,8 @@ from mocogan_hd.core.processes import Share
 from mocogan_hd.data.video_data import VideoFolder
 from mocogan_hd.evaluation import evaluate as page
 from mocogan_hd.evaluation.evaluate import ClipsOnDemand, evaluate, evaluate_beside_baselines, extract_features, extract_share, real_batches, regroup
-from mocogan_hd.evaluation.feature_networks import FaceJudge, FrameEmbedding, fit_directions
+from mocogan_hd.evaluation.feature_networks import FaceJudge
+from mocogan_hd.evaluation.frame_embedding import FrameEmbedding, fit_directions
 from mocogan_hd.evaluation.metrics import look
 from mocogan_hd.method.clips import save_strip
 from mocogan_hd.method.toy_faces import ToyFaces

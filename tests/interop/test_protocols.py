@@ -9,7 +9,8 @@ from mocogan_hd.method.clips import save_strip
 from mocogan_hd.evaluation.feature_networks import FaceJudge
 from mocogan_hd.experiments.many_processes import STORE_OF_ITS_OWN
 from mocogan_hd.interop.protocols import NAMED, OFFICIAL, Generated, GeneratedFolder, MovingFeatures, Protocol, as_source, compare, look_at, protocol, protocol_table
-from mocogan_hd.interop.published_networks import FILES, PublishedNetwork
+from mocogan_hd.interop.published_networks import PublishedNetwork
+from mocogan_hd.interop.weights_cache import FILES
 from mocogan_hd.evaluation.statistics import frechet_from_features
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.data.video_data import VideoFolder

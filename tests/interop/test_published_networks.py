@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest, torch
 from torch import nn
-from mocogan_hd.interop import published_networks
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.interop.published_networks import (C3D, FILES, PUBLISHED, AlexLPIPS, FidelityInception, InceptionI3d, InceptionResnetV1, ScriptedI3D, WeightFile, cache_folder, same_pad,
-                                           weight_file)
+from mocogan_hd.interop.published_networks import (PUBLISHED, C3D, AlexLPIPS, FidelityInception, InceptionI3d, InceptionResnetV1,
+                                                   ScriptedI3D, same_pad)
+from mocogan_hd.interop.weights_cache import FILES, WeightFile, cache_folder, weight_file
 
 
 @pytest.fixture(autouse=True)

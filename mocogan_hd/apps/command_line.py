@@ -15,11 +15,10 @@ from typing import NamedTuple
 import pandas as pd, torch
 from ..core.basics import file_hash, load_json, save_json, sub_seed
 from ..core.processes import Share
-from ..interop.checkpoints import load_image_generator
 from ..method.clips import from_uint8, save_gif, save_image, save_mp4, save_strip
 from ..experiments.presets import machine, versions
 from ..evaluation.feature_networks import load_feature_network, save_feature_network, train_embedding
-from ..method.frozen_generator import ImageGenerator, read_header
+from ..method.frozen_generator import ImageGenerator, load_image_generator, read_header
 from ..evaluation.metrics import Seen, look, measure
 from ..method.motion_generator import MotionGenerator
 from ..interop.protocols import Generated, GeneratedFolder, Result, as_read, compare, protocol, protocol_table

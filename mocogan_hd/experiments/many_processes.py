@@ -17,7 +17,7 @@ from ..core.basics import atomic_path, sub_seed
 from ..core.processes import this_share
 from .presets import Experiment, clip_source, experiment, preset_folder, run_folder
 from ..evaluation.feature_networks import load_feature_network
-from ..interop.checkpoints import load_image_generator
+from ..method.frozen_generator import load_image_generator
 from ..method.latent_pca import LatentPCA
 from ..evaluation.metrics import Seen, look_in_shares
 from ..method.sampling import clip_batches

@@ -2,7 +2,7 @@
 import pickle, struct, zipfile
 import pytest, torch
 from safetensors.torch import load_file
-from mocogan_hd.interop.checkpoints import load_image_generator
+from mocogan_hd.method.frozen_generator import load_image_generator
 from mocogan_hd.method.clips import save_mp4, save_strip
 from mocogan_hd.data.prepared_data import PreparedSet, inspect_videos, prepare
 from mocogan_hd.method.toy_faces import ToyFaces

@@ -5,7 +5,7 @@ import pytest, torch
 from mocogan_hd.core.processes import Share
 from mocogan_hd.experiments.presets import experiment
 from mocogan_hd.evaluation.feature_networks import save_feature_network, train_judge
-from mocogan_hd.interop.checkpoints import load_image_generator
+from mocogan_hd.method.frozen_generator import load_image_generator
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.experiments.many_processes import STORE_OF_ITS_OWN, evaluation_stage, launch, load_seen
 

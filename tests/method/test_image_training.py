@@ -2,7 +2,7 @@
 from dataclasses import asdict, replace
 import pandas as pd, pytest, torch
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.interop.checkpoints import load_image_generator
+from mocogan_hd.method.frozen_generator import load_image_generator
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method import image_training as module
 from mocogan_hd.method.image_training import AUGMENTATIONS, ImageTrainer, ImageTraining, augment, d_loss, g_loss, r1_penalty, train_image_generator

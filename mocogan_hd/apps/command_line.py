@@ -23,7 +23,8 @@ from ..evaluation.metrics import Seen, look, measure
 from ..method.motion_generator import MotionGenerator
 from ..interop.protocols import Generated, GeneratedFolder, Result, as_read, compare, protocol, protocol_table
 from ..interop.published_networks import cache_folder
-from ..interop.release import describe, find_release, kind_of, load_release, read_state
+from ..interop.release import find_release, load_release
+from ..interop.release_networks import describe, kind_of, read_state
 from ..method.sampling import clip_batches, same_content
 from ..method.motion_training import load_motion_generator
 from ..data.video_data import VideoFolder, VideoSet, split_videos

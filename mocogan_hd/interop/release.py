@@ -166,8 +166,8 @@ def load_release(
                          f'codes of width {G_I.latent_dim}: they do not belong together')
     fit = basis_fit(pca, G_I)
     if fit > 2 and not any_basis:
-        raise ValueError(f'{files.pca} was not measured on {files.image_generator}: the codes spread {fit:.3g} times as '
-                         'far, or as little, as the basis says (any_basis=True accepts it)')
+        raise ValueError(f'{files.pca} was not measured on {files.image_generator}: the codes spread {fit:.3g} times '
+                         'as far, or as little, as the basis says (any_basis=True accepts it)')
     return Release(G_I, pca, read_motion_generator(files.motion, pca, lambda_), files)
 
 # %% ../../nbs/5_interop/10_release.ipynb #48c17ae6

@@ -91,7 +91,8 @@ def read_state(
     "The tensors of a torch file, on the CPU, without a `module.` in front of all names."
     if not Path(path).is_file(): raise FileNotFoundError(f'there is no file {path}')
     with open(path, 'rb') as f: state = read_torch(path, zipped=f.read(2) == b'PK')
-    if not isinstance(state, dict): raise ValueError(f'{path} holds a {type(state).__name__}, expected a dict of tensors')
+    if not isinstance(state, dict):
+        raise ValueError(f'{path} holds a {type(state).__name__}, expected a dict of tensors')
     wrapped = state and all(str(k).startswith('module.') for k in state)
     return {str(k).removeprefix('module.' if wrapped else ''): v for k, v in state.items()}
 

@@ -16,7 +16,8 @@ from mocogan_hd.method.frozen_generator import ImageGenerator, save_image_genera
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator
 from mocogan_hd.method.motion_step import MotionTrainer, MotionTraining
-from mocogan_hd.interop.release import write_pca, write_release_file
+from mocogan_hd.interop.release import write_pca
+from mocogan_hd.interop.release_networks import write_release_file
 from mocogan_hd.method.sampling import sample_clips
 from mocogan_hd.method.stylegan2 import Generator
 from mocogan_hd.method.toy_faces import ToyFaces

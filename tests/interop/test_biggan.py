@@ -3,7 +3,7 @@ import json, math, zlib
 import numpy as np
 import pytest, torch
 import torch.nn.functional as F
-from mocogan_hd.interop.biggan import BigGAN, at_truncation, fold_spectral_norm, published_biggan, read_biggan
+from mocogan_hd.interop.biggan import BigGAN, at_truncation, published_biggan
 from mocogan_hd.method.frozen_generator import load_image_generator
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator

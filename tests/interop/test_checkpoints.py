@@ -6,9 +6,9 @@ import pytest, torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
-from mocogan_hd.interop.checkpoints import read_checkpoint, read_pickled
-from mocogan_hd.method.frozen_generator import load_image_generator
-from mocogan_hd.method.frozen_generator import save_image_generator
+from mocogan_hd.interop.checkpoints import read_checkpoint
+from mocogan_hd.interop.pickles import read_pickled
+from mocogan_hd.method.frozen_generator import load_image_generator, save_image_generator
 from mocogan_hd.method.stylegan2 import Generator
 
 def network(resolution=32, widths=(8, 8, 6, 4), seed=0, n_mapping=3, z_dim=12, w_dim=10):

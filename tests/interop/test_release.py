@@ -13,10 +13,10 @@ from mocogan_hd.method.image_discriminator import ContrastiveImageDiscriminator,
 from mocogan_hd.method.frozen_generator import ImageGenerator
 from mocogan_hd.method.latent_pca import LatentPCA, fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator
-from mocogan_hd.interop.release import (
-    ContrastiveParts, basis_fit, describe, find_release, kind_of, load_release, named, read_image_discriminator, read_motion_generator, read_pca,
-    read_state, read_video_discriminator, write_pca, write_release,
-    write_release_file)
+from mocogan_hd.interop.release import basis_fit, find_release, load_release, read_pca, write_pca, write_release
+from mocogan_hd.interop.release_networks import (
+    ContrastiveParts, describe, kind_of, named, read_image_discriminator, read_motion_generator, read_state,
+    read_video_discriminator, write_release_file)
 from mocogan_hd.method.sampling import interpolate_frames
 from mocogan_hd.method.stylegan2 import Generator
 from mocogan_hd.method.video_discriminator import VideoDiscriminator
@@ -89,7 +89,7 @@ def test_contrastive_discriminator_from_a_file(tmp_path, monkeypatch, resolution
     if resolution == 32: path = as_the_release_writes(case, tmp_path/'modelD_img_epoch_0.pth', **short)
     else: # 360 MB that need not be written
         path, state = 'unwritten.pth', {k.removeprefix('module.'): v for k, v in filled_state(case, **short).items()}
-        monkeypatch.setattr('mocogan_hd.interop.release.read_state', lambda path: state)
+        monkeypatch.setattr('mocogan_hd.interop.release_networks.read_state', lambda path: state)
     d, slow, queues = read_image_discriminator(path)
     contrastive_agrees(d, slow, resolution, errors)
     assert torch.equal(queues['first'].rows, fill('q_real', (64, 256))) and torch.equal(queues['later'].rows, fill('q_fake', (64, 256)))

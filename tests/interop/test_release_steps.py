@@ -8,7 +8,7 @@ from mocogan_hd.method import motion_step
 from mocogan_hd.method.frozen_generator import ImageGenerator
 from mocogan_hd.method.latent_pca import LatentPCA, fit_latent_pca
 from mocogan_hd.method.motion_step import MotionTrainer, MotionTraining, train_step
-from mocogan_hd.interop.release import ContrastiveParts, named
+from mocogan_hd.interop.release_networks import ContrastiveParts, named
 from mocogan_hd.method.stylegan2 import Generator
 
 PLAN = { # the recipe's draws, one call of the generator a row: frame t, real reversed, fake reversed; calls of G_M's step and the discriminators' step alternate

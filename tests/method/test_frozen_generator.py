@@ -4,10 +4,12 @@ import pytest, torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.interop.biggan import BigGAN
+from mocogan_hd.interop.any_module import FromModule
+from mocogan_hd.interop.biggan import BigGAN, FrozenBigGAN
 from mocogan_hd.interop.checkpoints import read_torch
-from mocogan_hd.method.frozen_generator import (ClassConditional, ConditionalGenerator, FromModule, ImageGenerator, freeze, load_saved_generator, load_strictly, read_header, save_image_generator,
-                                        shipped, stylegan2)
+from mocogan_hd.interop.stylegan2_variants import ClassConditional, ConditionalGenerator, stylegan2
+from mocogan_hd.method.frozen_generator import (
+    ImageGenerator, freeze, load_image_generator, load_strictly, read_header, save_image_generator, shipped)
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_step import MotionTraining
 from mocogan_hd.method.sampling import sample_clips
@@ -75,34 +77,34 @@ def test_fingerprint_is_of_weights(G):
 # --- files
 
 def test_round_trip(file):
-    G = load_saved_generator(file)
+    G = load_image_generator(file)
     assert G.fingerprint == ImageGenerator(network()).fingerprint and G.network.architecture == network().architecture
     assert read_header(file)['about'] == {'images_seen': 7}
 
 def test_half_precision_is_half_the_file_and_close(tmp_path, file):
     save_image_generator(network(), tmp_path/'half.safetensors')
-    half, whole = load_saved_generator(tmp_path/'half.safetensors'), load_saved_generator(file)
+    half, whole = load_image_generator(tmp_path/'half.safetensors'), load_image_generator(file)
     assert (tmp_path/'half.safetensors').stat().st_size < .75*file.stat().st_size # the header is as long
     assert all(p.dtype == torch.float32 for p in half.parameters()) and half.fingerprint != whole.fingerprint
     assert all(torch.equal(a, b) for (k, a), b in zip(whole.named_buffers(), half.buffers()) if k.endswith('kernel'))
     w = whole.sample_latents(4, 0)
     assert (half.synthesize(w) - whole.synthesize(w)).abs().max() < .02
-    save_image_generator(half.network, tmp_path/'again.safetensors'); assert load_saved_generator(tmp_path/'again.safetensors').fingerprint == half.fingerprint
+    save_image_generator(half.network, tmp_path/'again.safetensors'); assert load_image_generator(tmp_path/'again.safetensors').fingerprint == half.fingerprint
 
 @pytest.mark.parametrize('damage', [lambda b: b'', lambda b: b[:7], lambda b: b[:200], lambda b: b[:-5], lambda b: b'no tensors, just a text'])
 def test_broken_files_are_named(file, damage):
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(ValueError, match='g.safetensors is not a whole safetensors file'): load_saved_generator(file)
+    with pytest.raises(ValueError, match='g.safetensors is (empty|not a whole safetensors file)'): load_image_generator(file)
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no.safetensors does not exist'): load_saved_generator(tmp_path/'no.safetensors')
-    with pytest.raises(ValueError, match=tmp_path.name): load_saved_generator(tmp_path)
+    with pytest.raises(FileNotFoundError, match='no.safetensors does not exist'): load_image_generator(tmp_path/'no.safetensors')
+    with pytest.raises(ValueError, match=tmp_path.name): load_image_generator(tmp_path)
 
 def test_files_of_another_kind(tmp_path):
     save_file({'x': torch.zeros(1)}, tmp_path/'bare.safetensors')
-    with pytest.raises(ValueError, match='bare.safetensors holds .*expected a generator of kind stylegan2 or biggan'): load_saved_generator(tmp_path/'bare.safetensors')
+    with pytest.raises(ValueError, match='bare.safetensors holds .*expected a generator of kind stylegan2 or biggan'): load_image_generator(tmp_path/'bare.safetensors')
     save_file({'x': torch.zeros(1)}, tmp_path/'pca.safetensors', metadata={'kind': json.dumps('latent_pca')})
-    with pytest.raises(ValueError, match="pca.safetensors holds 'latent_pca'"): load_saved_generator(tmp_path/'pca.safetensors')
+    with pytest.raises(ValueError, match="pca.safetensors holds 'latent_pca'"): load_image_generator(tmp_path/'pca.safetensors')
 
 def test_weights_of_another_architecture_are_listed(file):
     tensors = load_file(file)
@@ -140,7 +142,7 @@ def conditional():
 def test_each_kind_survives_its_file(tmp_path, make, half):
     G = freeze(make())
     save_image_generator(G.network, tmp_path/'g.safetensors', half=half)
-    again = load_saved_generator(tmp_path/'g.safetensors')
+    again = load_image_generator(tmp_path/'g.safetensors')
     w = G.sample_latents(3, 0)
     assert type(again) is type(G) and again.network.architecture == G.network.architecture and again.origin.startswith(read_header(tmp_path/'g.safetensors')['kind'])
     if not half: assert again.fingerprint == G.fingerprint and torch.equal(again.synthesize(w), G.synthesize(w))
@@ -148,18 +150,18 @@ def test_each_kind_survives_its_file(tmp_path, make, half):
 def test_numbers_too_large_for_half_precision_stay(tmp_path):
     G = biggan(); G.norm.var[0] = 1e6
     save_image_generator(G, tmp_path/'g.safetensors')
-    assert load_saved_generator(tmp_path/'g.safetensors').network.norm.var[0, 0] == 1e6
+    assert load_image_generator(tmp_path/'g.safetensors').network.norm.var[0, 0] == 1e6
 
 def test_headers_that_promise_the_impossible(tmp_path, file):
     for architecture in (dict(resolution=48), dict(resolution=16, z_dim=10**9, w_dim=10**9), dict(nonsense=1), dict(network().architecture, channels=[10**7]*3)):
         save_file(load_file(file), tmp_path/'x.safetensors', metadata=dict(kind='"stylegan2"', architecture=json.dumps(architecture)))
-        with pytest.raises(ValueError, match='x.safetensors (has an impossible architecture|does not fit)'): load_saved_generator(tmp_path/'x.safetensors')
+        with pytest.raises(ValueError, match='x.safetensors (has an impossible architecture|does not fit)'): load_image_generator(tmp_path/'x.safetensors')
     with pytest.raises(ValueError, match='a FromModule has no architecture'): save_image_generator(FromModule(nn.Sequential(nn.ConvTranspose2d(4, 3, 4)), 4, spatial=True), tmp_path/'y.safetensors')
 
 # --- classes
 
 def test_classes_are_drawn_evenly_and_fixed_ones_are_kept():
-    G = ClassConditional(biggan())
+    G = FrozenBigGAN(biggan())
     drawn = (G.sample_latents(3000, 0)[:, None, 6:] - G.network.embedding.weight).abs().sum(-1).argmin(1)
     assert (drawn.bincount(minlength=3)/3000 - 1/3).abs().max() < .04
     one = ClassConditional(conditional(), classes=1)

@@ -166,7 +166,7 @@ def test_from_a_folder_to_a_sheet_and_again(tmp_path):
     before = (run/'reading.md').read_text(); (run/'reading.md').unlink()
     again = own_videos(*command)
     assert again.returncode == 0 and (run/'reading.md').read_text() == before # the same run, with nothing trained that was there
-    assert 'continuing checkpoint.pt at step 10' in again.stdout
+    assert 'image generator: continuing at step 10' in again.stdout
 
 
 def test_what_the_command_refuses(tmp_path):

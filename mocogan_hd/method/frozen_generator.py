@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'READERS', 'ImageGenerator', 'pooling', 'in_chunks', 'Kind', 'freeze', 'save_image_generator', 'read_header',
-           'load_strictly', 'build', 'Checkpoint', 'file_head', 'is_safetensors', 'read_safetensors',
+           'read_model_file', 'load_strictly', 'build', 'Checkpoint', 'file_head', 'is_safetensors', 'read_safetensors',
            'load_image_generator', 'shipped']
 
 # %% ../../nbs/1_method/04_frozen_generator.ipynb #a68393d4
@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from ..core.basics import atomic_path, seeded, tensors_hash
+from ..core.basics import seeded, tensors_hash
+from ..core.files import MARKS, read_tensors, write_tensors
 from .stylegan2 import Generator, truncate
 
 # %% ../../nbs/1_method/04_frozen_generator.ipynb #e46bae3b
@@ -170,9 +170,9 @@ def save_image_generator(
         raise ValueError(f'a {type(network).__name__} has no architecture that a header could name: '
                          f'{" and ".join(KINDS)} can be saved')
     def stored(v): return v.half() if half and v.is_floating_point() and v.half().isfinite().all() else v
-    tensors = {k: stored(v).detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    tensors = {k: stored(v) for k, v in network.state_dict().items()}
     header = dict(kind=getattr(network, 'kind', 'stylegan2'), architecture=network.architecture, about=about)
-    with atomic_path(path) as p: save_file(tensors, p, metadata={k: json.dumps(v) for k, v in header.items()})
+    write_tensors(tensors, path, {k: json.dumps(v) for k, v in header.items()})
 
 # %% ../../nbs/1_method/04_frozen_generator.ipynb #329d220a
 def read_header(
@@ -181,8 +181,17 @@ def read_header(
     "The header of a safetensors file; errors name the file."
     if not Path(path).exists(): raise FileNotFoundError(f'{path} does not exist')
     try:
-        with safe_open(path, 'pt') as f: return {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+        with safe_open(path, 'pt') as f: header = f.metadata() or {}
+        return {k: json.loads(v) for k, v in header.items() if k not in MARKS}
     except Exception as e: raise ValueError(f'{path} is not a whole safetensors file of this project: {e}') from None
+
+def read_model_file(
+    path:str|Path, # of a network or a basis
+) -> tuple[dict[str, torch.Tensor], dict]: # tensors and header
+    "Tensors and header of a file of this project; a damaged file is an error that names it."
+    tensors, header = read_tensors(path)
+    try: return tensors, {k: json.loads(v) for k, v in header.items()}
+    except json.JSONDecodeError as e: raise ValueError(f'{path} has no header of this project: {e}') from None
 
 # %% ../../nbs/1_method/04_frozen_generator.ipynb #7e94d9f0
 def load_strictly(
@@ -242,11 +251,11 @@ def is_safetensors(path:str|Path) -> bool:
 # %% ../../nbs/1_method/04_frozen_generator.ipynb #99b2bdf8
 def read_safetensors(path:str|Path) -> Checkpoint:
     "The network in a file that `save_image_generator` wrote."
-    header = read_header(path)
+    tensors, header = read_model_file(path)
     kind = header.get('kind', 'no named network')
     if kind not in KINDS:
         raise ValueError(f'{path} holds {kind!r}, expected a generator of kind {" or ".join(KINDS)}')
-    network = build(KINDS[kind].make, header['architecture'], load_file(path), path)
+    network = build(KINDS[kind].make, header['architecture'], tensors, path)
     layout = f'{kind} of this project (.safetensors): {network.resolution} px, latent width {network.w_dim}'
     return Checkpoint(layout, network)
 

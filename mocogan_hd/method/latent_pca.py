@@ -12,9 +12,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from fastcore.basics import patch
-from safetensors.torch import load_file, save_file
-from ..core.basics import atomic_path, seeded
-from .frozen_generator import ImageGenerator, read_header
+from ..core.basics import seeded
+from ..core.files import write_tensors
+from .frozen_generator import ImageGenerator, read_model_file
 
 # %% ../../nbs/1_method/05_latent_pca.ipynb #c005
 def principal_directions(
@@ -159,9 +159,9 @@ def save(self:LatentPCA,
 ):
     "Write the basis and its generator's fingerprint."
     names = ('components', 'std', 'mean', 'variance_ratio')
-    tensors = {k: getattr(self, k).detach().cpu().contiguous().clone() for k in names}
+    tensors = {k: getattr(self, k).clone() for k in names}
     header = dict(kind='latent_pca', fingerprint=self.fingerprint, n_codes=self.n_codes)
-    with atomic_path(path) as p: save_file(tensors, p, metadata={k: json.dumps(v) for k, v in header.items()})
+    write_tensors(tensors, path, {k: json.dumps(v) for k, v in header.items()})
 
 # %% ../../nbs/1_method/05_latent_pca.ipynb #485ef554
 @patch(cls_method=True)
@@ -170,10 +170,10 @@ def load(cls:LatentPCA,
     image_generator:ImageGenerator|None=None, # refuse a basis that was measured on another generator
 ) -> LatentPCA:
     "Read a basis; with `image_generator`, check that it was measured on this generator."
-    header = read_header(path)
+    tensors, header = read_model_file(path)
     kind = header.get('kind', 'nothing named')
     if kind != 'latent_pca': raise ValueError(f'{path} holds {kind!r}, expected a latent_pca')
-    pca = cls(**load_file(path), fingerprint=header['fingerprint'], n_codes=header['n_codes'])
+    pca = cls(**tensors, fingerprint=header['fingerprint'], n_codes=header['n_codes'])
     wanted = pca.fingerprint if image_generator is None else image_generator.fingerprint
     if pca.fingerprint != wanted:
         raise ValueError(f'{path} was measured on generator {pca.fingerprint!r}, not on {wanted!r}')

@@ -15,6 +15,7 @@ import pandas as pd, torch
 from fastcore.basics import patch
 from torch.utils.tensorboard import SummaryWriter
 from ..core.basics import Progress, atomic_path, check_finite
+from ..core.files import NEWEST, read_checkpoint, write_checkpoint
 from ..core.prefetch import prefetch
 from ..core.processes import Share, average, average_gradients
 
@@ -86,7 +87,8 @@ class Plan:
     label:str # of progress lines
     steps:int
     batch:Callable[[int], torch.Tensor] # step -> this process's share of the real batch; depends on the step alone
-    train:Callable[[torch.Tensor], tuple[dict, Callable[[], dict]]] # one step -> raw losses, and figures for a row when asked
+    # one step -> raw losses, and a function that gives further figures for a row of the log
+    train:Callable[[torch.Tensor], tuple[dict, Callable[[], dict]]]
     save:Callable[[], None] # writes what lies beside the checkpoint
     log_every:int # steps
     save_every:int # steps
@@ -96,10 +98,10 @@ class Plan:
 
 # %% ../../nbs/1_method/11_training.ipynb #26185980
 def resume(trainer, folder:Path, label:str) -> TrainingLog:
-    "Load `checkpoint.pt` into the trainer, if there is one, and the rows of the log up to its step."
-    checkpoint = folder/'checkpoint.pt'
-    if checkpoint.exists():
-        trainer.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True), checkpoint)
+    "Load the newest whole checkpoint into the trainer, if there is one, and the rows of the log up to its step."
+    state = read_checkpoint(folder)
+    if state is not None:
+        trainer.load_state_dict(state, folder/NEWEST)
         print(f'{label}: continuing at step {trainer.step}')
     folder.mkdir(parents=True, exist_ok=True)
     return TrainingLog(folder, trainer.step)
@@ -111,7 +113,7 @@ def save_all(trainer, log:TrainingLog, plan:Plan):
     if trainer.share.index == 0:
         log.save()
         plan.save()
-        with atomic_path(log.path.with_name('checkpoint.pt')) as p: torch.save(trainer.state_dict(), p)
+        write_checkpoint(trainer.state_dict(), log.path.parent)
     trainer.accelerator.wait_for_everyone() # nobody reads what is half-written
 
 # %% ../../nbs/1_method/11_training.ipynb #21e6175d

@@ -118,7 +118,7 @@ def test_weights_of_another_architecture_are_listed(file):
 def test_a_failed_save_keeps_the_old_file(file, monkeypatch):
     before = file.read_bytes()
     def half_way(tensors, path, metadata): open(path, 'wb').write(b'half'); raise OSError('disk full')
-    monkeypatch.setattr('mocogan_hd.method.frozen_generator.save_file', half_way)
+    monkeypatch.setattr('mocogan_hd.core.files.save_file', half_way)
     with pytest.raises(OSError): save_image_generator(network(seed=1), file)
     assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
 

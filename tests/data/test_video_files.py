@@ -4,11 +4,12 @@ from fractions import Fraction
 from pathlib import Path
 import av, numpy as np, pytest
 from PIL import Image
+from mocogan_hd.core import media_files
 from mocogan_hd.data import image_files, video_files
-from mocogan_hd.data.video_files import (
-    FrameFiles, Movie, Strip, find_videos, open_video, packet_index, read_frames,
-    read_strip, read_video, resample, upright)
-from mocogan_hd.data.image_files import Unusable, content_hash, image_size, members, natural_key, read_image
+from mocogan_hd.data.image_files import FrameFiles, Strip
+from mocogan_hd.data.video_files import Movie, find_videos, open_video, packet_index, read_frames, read_strip, read_video, resample, upright
+from mocogan_hd.core.media_files import Unusable, content_hash, members, natural_key
+from mocogan_hd.data.image_files import image_size, read_image
 
 NAMES = ['فيديو', '视频 一', 'Видео', '🎈 party', 'with space', "quote'd", 'semi;colon', 'per%cent', 'a:b', '#hash', 'ünïcode', '-dash']
 
@@ -114,8 +115,8 @@ def test_strips_lie_and_stand(tmp_path):
 
 def test_only_the_frames_asked_for_are_opened(tmp_path, monkeypatch):
     files = [image(tmp_path/f'{t}.png', f) for t, f in enumerate(film(9))]
-    v, opened, read = FrameFiles(files), [], video_files.read_image
-    monkeypatch.setattr(video_files, 'read_image', lambda f: opened.append(f.name) or read(f))
+    v, opened, read = FrameFiles(files), [], image_files.read_image
+    monkeypatch.setattr(image_files, 'read_image', lambda f: opened.append(f.name) or read(f))
     assert number(v.frames([2, 5, 8])) == [2, 5, 8] and opened == ['2.png', '5.png', '8.png']
 
 def test_a_folder_with_one_frame_of_another_size(tmp_path):
@@ -379,7 +380,7 @@ def test_names_that_lead_out(tmp_path, suffix, name):
 
 @each_archive
 def test_bombs(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(image_files, 'MAX_IMAGE_BYTES', 10_000)
+    monkeypatch.setattr(media_files, 'MAX_IMAGE_BYTES', 10_000)
     archive = pack(tmp_path/f'set{suffix}', {'bomb.bmp': bytes(200_000), 'good.png': png(np.zeros((8, 8, 3), np.uint8)), 'inner.zip': b'PK'})
     refused = {}
     assert [m.name for m in members(archive, refused)] == ['good.png']

@@ -4,9 +4,12 @@ from fractions import Fraction
 from pathlib import Path
 import av, numpy as np, pytest
 from PIL import Image
-from mocogan_hd.data import video_files
-from mocogan_hd.data.video_files import (FrameFiles, Movie, Strip, Unusable, content_hash, find_videos, image_size, members, natural_key, open_video, packet_index, read_frames,
-                                    read_image, read_strip, read_video, resample, upright)
+from mocogan_hd.core import media_files
+from mocogan_hd.data import image_files, video_files
+from mocogan_hd.data.image_files import FrameFiles, Strip
+from mocogan_hd.data.video_files import Movie, find_videos, open_video, packet_index, read_frames, read_strip, read_video, resample, upright
+from mocogan_hd.core.media_files import Unusable, content_hash, members, natural_key
+from mocogan_hd.data.image_files import image_size, read_image
 
 NAMES = ['فيديو', '视频 一', 'Видео', '🎈 party', 'with space', "quote'd", 'semi;colon', 'per%cent', 'a:b', '#hash', 'ünïcode', '-dash']
 
@@ -87,8 +90,9 @@ def test_a_flipped_byte_in_a_png_is_noticed(tmp_path):
 def test_missing_unreadable_and_huge_images(tmp_path, monkeypatch):
     with pytest.raises(Unusable, match='gone.png cannot be read as an image: No such file'): read_image(tmp_path/'gone.png')
     path = image(tmp_path/'x.png', film(1)[0])
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
-    with pytest.raises(Unusable, match=r'x\.png .*exceeds limit'): read_image(path)
+    with monkeypatch.context() as m:
+        m.setattr(image_files, 'MAX_PIXELS', 1000)
+        with pytest.raises(Unusable, match=r'x\.png holds 3,072 pixels, at most 1,000 are read'): read_image(path)
     def refuse(*a, **k): raise PermissionError(13, 'Permission denied', str(path))
     monkeypatch.setattr(Image, 'open', refuse)
     with pytest.raises(Unusable, match=r'x\.png cannot be read as an image: Permission denied$'): read_image(path)
@@ -111,8 +115,8 @@ def test_strips_lie_and_stand(tmp_path):
 
 def test_only_the_frames_asked_for_are_opened(tmp_path, monkeypatch):
     files = [image(tmp_path/f'{t}.png', f) for t, f in enumerate(film(9))]
-    v, opened, read = FrameFiles(files), [], video_files.read_image
-    monkeypatch.setattr(video_files, 'read_image', lambda f: opened.append(f.name) or read(f))
+    v, opened, read = FrameFiles(files), [], image_files.read_image
+    monkeypatch.setattr(image_files, 'read_image', lambda f: opened.append(f.name) or read(f))
     assert number(v.frames([2, 5, 8])) == [2, 5, 8] and opened == ['2.png', '5.png', '8.png']
 
 def test_a_folder_with_one_frame_of_another_size(tmp_path):
@@ -259,8 +263,8 @@ def test_a_file_that_is_not_a_movie_opens_nothing_else(tmp_path):
 
 def test_frames_of_absurd_size(tmp_path, monkeypatch):
     path = save(tmp_path/'a.mp4', film(3))
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
-    with pytest.raises(Unusable, match='a.mp4 has frames of 64x48 pixels: at most 2000'): Movie([path])
+    monkeypatch.setattr(video_files, 'MAX_PIXELS', 1000)
+    with pytest.raises(Unusable, match='a.mp4 holds 3,072 pixels a frame, at most 1,000 are read'): Movie([path])
 
 def test_unreadable_movies_and_folders(tmp_path, monkeypatch):
     path = save(tmp_path/'v'/'a.mp4', film(3))
@@ -376,7 +380,7 @@ def test_names_that_lead_out(tmp_path, suffix, name):
 
 @each_archive
 def test_bombs(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(video_files, 'MAX_MEMBER', 10_000)
+    monkeypatch.setattr(media_files, 'MAX_IMAGE_BYTES', 10_000)
     archive = pack(tmp_path/f'set{suffix}', {'bomb.bmp': bytes(200_000), 'good.png': png(np.zeros((8, 8, 3), np.uint8)), 'inner.zip': b'PK'})
     refused = {}
     assert [m.name for m in members(archive, refused)] == ['good.png']

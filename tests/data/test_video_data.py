@@ -65,7 +65,7 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'): VideoFolder(tmp_path/'nowhere', 8)
     with pytest.raises(FileNotFoundError, match='no videos in'): VideoFolder(tmp_path, 8)
     strip(tmp_path/'odd'/'1.png'); Image.new('RGB', (50, 8)).save(tmp_path/'odd'/'2.png')
-    with pytest.raises(ValueError, match=r'2\.png is 50x8'): VideoFolder(tmp_path/'odd', 8)
+    with pytest.raises(ValueError, match=r'2\.png is 50x8'): VideoFolder(tmp_path/'odd', 8, bad='error')
     frames(tmp_path/'mixed', ['1.png', '2.png']); Image.new('RGB', (9, 8)).save(tmp_path/'mixed'/'3.png')
     with pytest.raises(ValueError, match=r'3\.png is 9x8.*8x8'): VideoFolder(tmp_path/'mixed', 8)
     with pytest.raises(ValueError, match='resolution 0'): VideoFolder(tmp_path/'odd', 0)
@@ -293,12 +293,14 @@ def mixed(root):
     return root
 
 def test_refused_by_name_all_at_once(tmp_path):
-    with pytest.raises(ValueError, match=r"4 of 8 videos.*bad/empty\.mp4 is empty.*bad/frames holds a bad file: 2\.png cannot be read.*good/3\.png cannot.*out\.png has a name.*bad='skip' leaves them out"): VideoFolder(mixed(tmp_path), 8)
+    with pytest.raises(ValueError, match=r"4 of 8 videos.*bad/empty\.mp4 is empty.*bad/frames holds a bad file: 2\.png cannot be read.*good/3\.png cannot.*out\.png has a name.*bad='skip' leaves them out"): VideoFolder(mixed(tmp_path), 8, bad='error')
     with pytest.raises(ValueError, match="bad='ignore' is unknown"): VideoFolder(tmp_path, 8, bad='ignore')
 
 @pytest.mark.parametrize('keep', [True, False])
 def test_skipped_by_name_and_in_the_report(tmp_path, keep):
-    with pytest.warns(UserWarning, match=r'4 of 8 videos.*bad/empty\.mp4 is empty'): videos = VideoFolder(mixed(tmp_path), 8, bad='skip', keep=keep)
+    with pytest.warns(UserWarning) as caught: videos = VideoFolder(mixed(tmp_path), 8, keep=keep)
+    *lines, count = str(caught[0].message).splitlines()
+    assert len(lines) == 4 and lines[0] == 'bad/empty.mp4 is empty (0 bytes): left out' and count.startswith('4 of 8 videos')
     assert [v.name for v in videos.videos] == ['good/0.png', 'good/1.png', 'good/2.png', 'some.zip/inside/9.png'] and '4 more cannot be used' in repr(videos)
     assert videos.labels == ['good', 'good', 'good', 'inside'], 'an archive is no label'
     report = videos.report(12).set_index('name')
@@ -322,7 +324,7 @@ def test_a_broken_file_moves_no_other_between_train_and_test(tmp_path):
 # --- a folder that changes while a run is on
 
 def test_a_file_that_breaks_is_named(tmp_path):
-    videos = VideoFolder(numbered(tmp_path, [9, 9, 9]), 8, keep=False)
+    videos = VideoFolder(numbered(tmp_path, [9, 9, 9]), 8, keep=False, bad='error')
     want = videos.clips(3, 4, 0)
     (tmp_path/'1.png').write_bytes(b'')
     with pytest.raises(Unusable, match=r'1\.png has changed since it was first looked at'): videos.clips(3, 4, 0)
@@ -333,7 +335,7 @@ def test_a_file_that_breaks_is_named(tmp_path):
     assert torch.equal(kept.clips(3, 4, 0), clips) and torch.equal(clips, want)
 
 def test_a_file_that_breaks_is_replaced_and_named_at_once(tmp_path):
-    videos = VideoFolder(numbered(tmp_path, [9, 8, 7]), 8, keep=False, bad='skip')
+    videos = VideoFolder(numbered(tmp_path, [9, 8, 7]), 8, keep=False)
     before = numbers(videos.clips(6, 3, 0))
     (tmp_path/'1.png').unlink()
     with pytest.warns(UserWarning, match=r'1\.png in .* cannot be read as a file: No such file.*other videos take its place'): after = numbers(videos.clips(6, 3, 0))
@@ -416,3 +418,61 @@ def test_no_thread_outlives_a_loop_that_breaks():
     def training():
         with prefetch(lambda i: i, range(1000)) as items: yield from items
     t = training(); next(t); assert alive(); t.close(); assert not alive()
+
+# --- one bad video among good ones, split in time, frame rates, many videos
+
+@pytest.mark.parametrize('name, data', [('bad.mp4', b''), ('bad.mp4', b'x'*999), ('bad.png', b'\x89PNG'), ('bad.gif', b'GIF89a'), ('bad.zip', b'PK')])
+@pytest.mark.parametrize('bad', ['error', 'raise', None])
+def test_a_bad_video_among_good_ones(tmp_path, name, data, bad):
+    numbered(tmp_path, [9, 9]); (tmp_path/name).write_bytes(data)
+    if bad:
+        with pytest.raises(ValueError, match=f'1 of 3 videos.*{name}'): VideoFolder(tmp_path, 8, bad=bad)
+        return
+    with pytest.warns(UserWarning, match=f'{name} .*: left out\\n1 of 3 videos'): videos = VideoFolder(tmp_path, 8)
+    assert len(videos) == 2 and videos.clips(4, 3, 0).shape[0] == 4
+
+def test_short_videos_are_named_once_with_a_count(tmp_path):
+    videos = VideoFolder(numbered(tmp_path, [9, 1, 2]), 8)
+    with pytest.warns(UserWarning) as caught:
+        for i in range(3): videos.clips(4, 4, i)
+    text, = [str(w.message) for w in caught]
+    assert text.splitlines() == ['1.png has 1 frames, 4 are needed: left out', '2.png has 2 frames, 4 are needed: left out',
+                                 f'2 of 3 videos in {tmp_path.name} cannot be used and are left out']
+
+@pytest.mark.parametrize('keep', [True, False])
+def test_a_single_video_is_split_in_time(tmp_path, keep):
+    numbered(tmp_path, [20])
+    with pytest.raises(ValueError, match='cannot be split'): VideoFolder(tmp_path, 8, 'train')
+    train, test, every = (VideoFolder(tmp_path, 8, s, split_by='time', keep=keep) for s in ('train', 'test', 'all'))
+    assert [s.videos[0].n_frames for s in (train, test, every)] == [16, 4, 20] and len({s.fingerprint for s in (train, test, every)}) == 3
+    assert set(sum(numbers(train.clips(40, 4, 0)), [])) == set(range(16)) and set(sum(numbers(test.clips(9, 2, 0)), [])) == set(range(16, 20))
+    with pytest.raises(ValueError, match="split_by='half'"): VideoFolder(tmp_path, 8, 'train', split_by='half')
+
+@pytest.mark.parametrize('rate, fps, want', [(24, 12, [0, 2, 4, 6, 8]), (25, 10, [0, 3, 5, 8]), (30, 12, [0, 3, 5, 8]), (10, 20, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9]), (25, 25, range(10)), (25, .1, [0])])
+def test_nearest_frame_in_time(rate, fps, want):
+    frames = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 3, 4, 4)
+    video = Video('a', '', 'a', 10, (4, 4), lambda: frames, rate=rate).at_rate(fps)
+    assert video.read()[:, 0, 0, 0].tolist() == list(want) and video.n_frames == len(want) and video.rate == fps
+    assert video.take([0, video.n_frames - 1])[:, 0, 0, 0].tolist() == [0, want[-1]]
+
+def test_rates_that_make_no_sense():
+    video = Video('a', '', 'a', 10, (4, 4), lambda: None, rate=25)
+    for fps in (0, -1, float('nan'), float('inf')):
+        with pytest.raises(ValueError, match='must be more than 0'): video.at_rate(fps)
+    with pytest.raises(ValueError, match='^a: .* frames'): video.at_rate(1e9)
+
+def test_clips_know_their_rate(tmp_path):
+    for i, fps in enumerate((10, 10, 5)): save_mp4(ToyFaces(resolution=32).clips(1, 20, 0)[0], tmp_path/f'{fps}'/f'{i}.mp4', fps=fps)
+    assert (VideoFolder(tmp_path/'10', 16).clip_rate(), VideoFolder(tmp_path/'10', 16).clip_rate(interval=2)) == (10, 5)
+    assert VideoFolder(tmp_path, 16).clip_rate() is None and VideoFolder(tmp_path, 16, fps=5).clip_rate() == 5
+    assert VideoFolder(numbered(tmp_path/'strips', [9]), 16).clip_rate() is None
+
+def test_a_batch_does_not_look_at_all_videos_again():
+    class Counted(list):
+        looks = 0
+        def __iter__(self): Counted.looks += 1; return super().__iter__()
+    frames = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    videos = VideoSet(Counted(Video(f'{i}', '', f'{i}', 5, (8, 8), lambda: frames) for i in range(100)), 8, 'made up', 'hash')
+    videos.clips(2, 3, 0); videos.images(2, 0); before = Counted.looks
+    for i in range(20): videos.clips(2, 3, i); videos.images(2, i)
+    assert Counted.looks == before

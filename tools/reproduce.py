@@ -26,11 +26,11 @@ HELP = dict(
 DEFAULTS = dict(preset='toy_faces', seeds='1', variants='', overrides='', cores='2', results='runs', processes='1', gpus='0', profile='')
 
 # what Snakemake and the kernels say at every step and no reader needs
-_noise = re.compile(r'\[IPKernelApp\] WARNING|Execute \d+ jobs|Select jobs to|Finished jobid|\[\w{3} \w{3} +\d+ |'
+_noise = re.compile(r'\[IPKernelApp\] (WARNING|ERROR \| KeyboardInterrupt)|Execute \d+ jobs|Select jobs to|Finished jobid|\[\w{3} \w{3} +\d+ |'
                     r'Complete log|Elapsed time|Assuming unrestricted|\s*$')
 # what Snakemake adds to the line of the notebook that failed
 _failure = re.compile(r'Error in rule|    |Removing output files of|Shutting down, this|Exiting because a job|\.*WorkflowError:|'
-                      r'At least one job did not|Restored previous version')
+                      r'At least one job did not|Restored previous version|Cannot restore|RuleException:|CalledProcessError in|Command .set -euo')
 _rest = re.compile(r'\.[^/]+-[0-9a-f]{8}\.\w+$|.+\.partial\.ipynb$') # a file whose writer was killed
 
 

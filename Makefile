@@ -8,15 +8,21 @@ RESULTS  ?= runs
 PROCESSES ?= 1
 GPUS     ?= 0
 PROFILE  ?=
+# What is typed reaches the programs by the environment and never through a shell: each variable is taken as it stands,
+# with every quote, blank and dollar sign, and exported as GIVEN_...
+ARGUMENTS := PRESET SEEDS VARIANTS OVERRIDES CORES RESULTS PROCESSES GPUS PROFILE FOLDER MINUTES RESOLUTION NAME SEED MORE PYTHON
+$(foreach v,$(ARGUMENTS),$(eval override $v := $$(value $v))$(eval export GIVEN_$v := $$(value $v)))
 
 # One thread a notebook: two notebooks of one thread do more than one notebook of two.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
+export PYTHONUTF8 = 1
 
 BIN  := .venv/bin
 ENV  := .venv/.installed
-RUN  := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONNOUSERSITE=1
+# exec: a signal to make reaches the program itself, and no shell in between
+RUN  := exec env PATH="$$(pwd)/$(BIN):$$PATH" PYTHONNOUSERSITE=1
 .PHONY: help reproduce videos test env lab docs readme publish clean-runs
 .DEFAULT_GOAL := help
 
@@ -27,13 +33,13 @@ help:
 	@echo "                OVERRIDES=motion.steps=10+evaluation.n_clips=48: settings for all runs; give them a RESULTS folder of their own"
 	@echo "                PROCESSES=4: each notebook by four processes; GPUS=4: a notebook on each; PROFILE=profiles/slurm: as jobs"
 	@echo "make videos FOLDER=~/holiday [MINUTES=60] [RESOLUTION=64] [NAME=holiday] [SEED=0] [MORE='width=4 n_frames=24']"
-	@echo "                your own videos: train, sample, measure, and read what the numbers say, in runs/own/holiday"
+	@echo "                your own videos: train, sample, measure, and read what the numbers say, in RESULTS/own/holiday"
 	@echo "make test       what CI runs: export, clean, README, notebooks, pytest, a small reproduction"
 	@echo "make lab        JupyterLab with this environment"
 	@echo "make docs       the site from the notebooks, in docs/_site"
 	@echo "make readme     write README.md from nbs/index.ipynb"
-	@echo "make publish    copy runs/PRESET to results/PRESET (weights stay outside git)"
-	@echo "make clean-runs delete runs/PRESET"
+	@echo "make publish    copy RESULTS/PRESET to results/PRESET (weights stay outside git)"
+	@echo "make clean-runs delete RESULTS/PRESET"
 
 env: $(ENV)
 
@@ -41,7 +47,7 @@ env: $(ENV)
 # a minute: Python compiles what it imports.
 $(ENV): pyproject.toml constraints.txt
 	@if [ ! -x $(BIN)/python ]; then \
-	  for p in "$(PYTHON)" python3.11 python3.12 python3 python; do \
+	  for p in "$$GIVEN_PYTHON" python3.11 python3.12 python3 python; do \
 	    if [ -n "$$p" ] && "$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' 2>/dev/null; then python=$$p; break; fi; \
 	  done; \
 	  if [ -z "$$python" ]; then \
@@ -56,11 +62,10 @@ $(ENV): pyproject.toml constraints.txt
 	@echo "The environment is ready: .venv"
 
 reproduce: $(ENV)
-	@$(RUN) python tools/reproduce.py --preset '$(PRESET)' --seeds '$(SEEDS)' $(if $(VARIANTS),--variants '$(VARIANTS)') $(if $(OVERRIDES),--overrides '$(OVERRIDES)') --cores '$(CORES)' --results '$(RESULTS)' --processes '$(PROCESSES)' --gpus '$(GPUS)' $(if $(PROFILE),--profile '$(PROFILE)')
+	@$(RUN) python tools/reproduce.py --from-make
 
 videos: $(ENV)
-	@test -n '$(FOLDER)' || { echo 'make videos FOLDER=~/holiday: which folder holds the videos?' >&2; exit 1; }
-	@$(RUN) python tools/own_videos.py '$(FOLDER)' $(if $(NAME),--name '$(NAME)') $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(RESOLUTION),--resolution '$(RESOLUTION)') $(if $(SEED),--seed '$(SEED)') $(MORE)
+	@$(RUN) python tools/own_videos.py --from-make
 
 TABLE := runs/test/smoke/table.csv
 test: $(ENV)
@@ -71,14 +76,14 @@ test: $(ENV)
 	@echo "3/7 README.md is what nbs/index.ipynb says"
 	@$(RUN) python tools/unchanged.py README.md -- python tools/readme.py
 	@echo "4/7 nbdev_test: every page runs (run/ is run in step 5)"
-	@$(RUN) nbdev_test --n_workers $(CORES) --timing --skip_folder_re '^([_.]|run$$|audits$$)'
+	@$(RUN) nbdev_test --n_workers "$$GIVEN_CORES" --timing --skip_folder_re '^([_.]|run$$|audits$$)'
 	@echo "5/7 make reproduce PRESET=smoke, from nothing"
 	@rm -rf runs/test
-	@$(MAKE) --no-print-directory reproduce PRESET=smoke SEEDS=1 VARIANTS=full,no_mi,no_di RESULTS=runs/test
+	@$(MAKE) --no-print-directory reproduce PRESET=smoke SEEDS=1 VARIANTS=full,no_mi,no_di OVERRIDES= RESULTS=runs/test
 	@echo "6/7 what holds for the whole repository"
 	@$(RUN) python tools/check.py
 	@echo "7/7 pytest, with the table of step 5"
-	@$(RUN) MOCOGAN_HD_SMOKE_TABLE=$(TABLE) python -m pytest tests -q -n $(CORES) --dist loadfile
+	@$(RUN) MOCOGAN_HD_SMOKE_TABLE=$(TABLE) python -m pytest tests -q -n "$$GIVEN_CORES" --dist loadfile
 
 lab: $(ENV)
 	@$(RUN) jupyter lab --notebook-dir=.
@@ -91,11 +96,8 @@ docs: $(ENV)
 readme: $(ENV)
 	@$(RUN) python tools/readme.py
 
-publish: # whole for the first seed; of the others numbers and evaluation, for clips and pictures of training are large
-	@test -f runs/$(PRESET)/table.md || { echo "runs/$(PRESET) has no table yet: make reproduce PRESET=$(PRESET)" >&2; exit 1; }
-	@mkdir -p results && rm -rf results/$(PRESET) && cp -R runs/$(PRESET) results/$(PRESET)
-	@find results/$(PRESET) -path '*/seed-*' ! -path '*/seed-0/*' \( -name '*.gif' -o -name '*.png' -o -name '2_motion_generator.ipynb' \) -delete
-	@echo "Copied to results/$(PRESET). See: git status results"
+publish: $(ENV) # whole for the first seed; of the others numbers and evaluation, for clips and pictures of training are large
+	@$(RUN) python tools/result_folders.py publish --from-make
 
-clean-runs:
-	@rm -rf 'runs/$(PRESET)' && echo "runs/$(PRESET) is gone"
+clean-runs: $(ENV)
+	@$(RUN) python tools/result_folders.py clean --from-make

@@ -17,89 +17,77 @@
 # A cluster runs the same file; gpus=1 asks Slurm for one GPU a notebook:
 #   snakemake --workflow-profile profiles/slurm --config preset=toy_faces seeds=3 gpus=1
 #
-# Weights and resumable checkpoints lie beside the notebooks. They are not outputs of a rule, since Snakemake
-# deletes the outputs of a job that failed or was interrupted, and a training goes on from its checkpoint.
-import json, shlex, sys
-from mocogan_hd.experiments.presets import VARIANTS, experiment, parse_overrides
+# A result that is missing is made again: each rule names all that it writes. `update` lets a notebook find its old results,
+# and keeps them where the notebook fails. Checkpoints and losses are not outputs, since Snakemake deletes the new outputs of a
+# job that failed, and a training goes on from its checkpoint.
+#
+# No shell reads what a user typed. The request lies in an environment variable; commands hold names that were checked.
+import os, sys
+from mocogan_hd.experiments.arguments import REQUEST, as_json, given_request
+from mocogan_hd.experiments.presets import experiment
 from mocogan_hd.experiments.records import check_overrides
 
-preset = str(config.get('preset', 'toy_faces'))
-results = str(config.get('results', 'runs')).rstrip('/')
-gpus = int(config.get('gpus', 0))  # how many this machine has; 0: notebooks run on processors
-if gpus < 0: raise WorkflowError(f'gpus = {gpus}: expected 0 or more')
-one_gpu = min(gpus, 1)  # what a notebook takes; with 0 the resource limits nothing
-processes = int(config.get('processes', 1))  # that a notebook starts; more than one: it uses all GPUs, or so many cores
-if processes < 1: raise WorkflowError(f'processes = {processes}: expected 1 or more')
-
-
-def names(value):
-    return [v for v in value.replace(',', ' ').split()] if isinstance(value, str) else [str(v) for v in value]
-
-
-def seed_list(value):
-    "a count: 3 -> 0, 1, 2; or a list: '0,2' -> 0, 2; ('2,' is seed 2 alone)"
-    try: seeds = list(range(int(value))) if not isinstance(value, list) and ',' not in str(value) else [int(v) for v in names(value)]
-    except ValueError: raise WorkflowError(f'seeds = {value!r}: expected a count such as 3, or a list such as 0,2')
-    if not seeds or min(seeds) < 0: raise WorkflowError(f'seeds = {value!r}: expected at least one, none negative')
-    return seeds
-
-
-variants = names(config.get('variants', list(VARIANTS)))
-seeds = seed_list(config.get('seeds', 1))
 try:
-    overrides = parse_overrides(str(config.get('overrides', '')))
-    for v in variants: experiment(preset, v, overrides=overrides)
-    check_overrides(f'{results}/{preset}', overrides)
+    request = given_request(config)
+    check_overrides(request.folder, request.overrides)
 except (ValueError, TypeError) as e: raise WorkflowError(str(e))
+os.environ.update({REQUEST: as_json(request), 'MOCOGAN_HD_PYTHON': sys.executable})
 
+here, seeds, variants = str(request.folder), request.seeds, request.variants
+network = experiment(request.preset, overrides=request.overrides).evaluation.network
+one_gpu = min(request.gpus, 1)  # what a notebook takes; with 0 the resource limits nothing
 source = 'nbs/3_experiments/run/{}.ipynb'.format
-here = f'{results}/{preset}'
-run = f'"{sys.executable}" tools/run_notebook.py'
-run_on_gpu = f'{run} --gpus {gpus}' if gpus else run
-together = f' processes={processes}' if processes > 1 else ''
-if overrides:  # doubled braces, since Snakemake fills in what stands in single ones
-    together += ' ' + shlex.quote(f'overrides={json.dumps(overrides)}').replace('{', '{{').replace('}', '}}')
+run = 'exec "$MOCOGAN_HD_PYTHON" tools/run_notebook.py'  # exec: the notebook's process is Snakemake's own child
+run_on_gpu = run + (f' --gpus {request.gpus}' if request.gpus else '') + ' --requested'
+together = f' processes={request.processes}' if request.processes > 1 else ''
+
+
+def outputs(folder, *names): return [update(f'{folder}/{name}') for name in names]
+
 
 wildcard_constraints:
     variant='[A-Za-z0-9_.+=-]+', seed='[0-9]+'
 
 localrules: all
 
-rule all:  # every node, so that a notebook that was deleted is run again
-    input:
-        f'{here}/image_generator/1_image_generator.ipynb',
-        expand(f'{here}/{{variant}}/seed-{{seed}}/{{node}}.ipynb', variant=variants, seed=seeds, node=['2_motion_generator', '3_evaluate']),
-        f'{here}/static/seed-0/3_evaluate.ipynb',
-        f'{here}/4_tables.ipynb'
-
 rule image_generator:
     input: source('1_image_generator')
-    output: f'{here}/image_generator/1_image_generator.ipynb'
+    output: outputs(f'{here}/image_generator', '1_image_generator.ipynb', 'run.json', 'pca.safetensors', 'image_generator.safetensors')
     resources: gpu=one_gpu
-    shell: run_on_gpu + ' {input[0]} {output} preset={preset} results={results}' + together
+    shell: run_on_gpu + ' 1_image_generator image_generator' + together
 
 rule motion_generator:
     input: source('2_motion_generator'), rules.image_generator.output
-    output: f'{here}/{{variant}}/seed-{{seed}}/2_motion_generator.ipynb'
+    output: outputs(f'{here}/{{variant}}/seed-{{seed}}', '2_motion_generator.ipynb', 'run.json', 'motion_generator.safetensors')
     priority: 10  # the longest jobs first, so that no core waits for the last of them
     resources: gpu=one_gpu
-    shell: run_on_gpu + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}' + together
+    shell: run_on_gpu + ' 2_motion_generator {wildcards.variant}/seed-{wildcards.seed} variant={wildcards.variant} seed={wildcards.seed}' + together
 
 rule evaluate_static:
     input: source('3_evaluate'), rules.image_generator.output
-    output: f'{here}/static/seed-0/3_evaluate.ipynb'
+    output:
+        outputs(f'{here}/static/seed-0', '3_evaluate.ipynb', 'evaluation.json', 'metrics.json', 'clips.gif', 'first_last.png'),
+        outputs(here, 'real/seed-0/metrics.json', f'{network}.safetensors')
     resources: gpu=one_gpu
-    shell: run_on_gpu + ' {input[0]} {output} preset={preset} variant=static seed=0 results={results}' + together
+    shell: run_on_gpu + ' 3_evaluate static/seed-0 variant=static seed=0' + together
 
 rule evaluate:
     input: source('3_evaluate'), rules.motion_generator.output, rules.evaluate_static.output  # the measuring network is trained there
-    output: f'{here}/{{variant}}/seed-{{seed}}/3_evaluate.ipynb'
+    output:
+        outputs(f'{here}/{{variant}}/seed-{{seed}}', '3_evaluate.ipynb', 'evaluation.json', 'metrics.json', 'clips.gif', 'same_content.gif',
+                'noises.png', 'first_last.png')
     resources: gpu=one_gpu
-    shell: run_on_gpu + ' {input[0]} {output} preset={preset} variant={wildcards.variant} seed={wildcards.seed} results={results}' + together
+    shell: run_on_gpu + ' 3_evaluate {wildcards.variant}/seed-{wildcards.seed} variant={wildcards.variant} seed={wildcards.seed}' + together
 
 ruleorder: evaluate_static > evaluate
 
 rule tables:
     input: source('4_tables'), rules.evaluate_static.output, expand(rules.evaluate.output, variant=variants, seed=seeds)
-    output: f'{here}/4_tables.ipynb'
-    shell: run + ' {input[0]} {output} preset={preset} results={results}'
+    output: outputs(here, '4_tables.ipynb', 'table.md', 'table.csv', 'metrics.csv', 'claims.csv', 'metrics.png')
+    shell: run + ' --requested 4_tables .'
+
+rule all:  # everything, so that what was deleted is made again
+    default_target: True
+    input:
+        rules.image_generator.output, rules.evaluate_static.output, rules.tables.output,
+        expand(rules.motion_generator.output + rules.evaluate.output, variant=variants, seed=seeds)

@@ -4,12 +4,16 @@
 
 # %% auto #0
 __all__ = ['PICTURES', 'VARIANTS', 'PRESETS', 'A_NUMBER_OF_VIDEOS', 'PUBLISHED', 'ANY', 'SOURCES', 'Evaluation', 'Experiment',
-           'parse_overrides', 'variant_settings', 'override', 'experiment', 'counted', 'register_source', 'clip_source']
+           'choose', 'setting_type', 'typed', 'parse_value', 'parse_overrides', 'variant_settings', 'override',
+           'experiment', 'counted', 'register_source', 'clip_source']
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #4d7ba442
 import json, re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import get_args, get_origin
 from ..method.image_training import ImageTraining
 from ..method.motion_step import MotionTraining
 from ..method.stylegan2 import published_channels
@@ -52,6 +56,12 @@ class Experiment:
     evaluation:Evaluation
     n_codes:int = 100_000 # latent codes for the PCA
     epochs:int|None = None # epochs, where `motion.steps` depend on the number of videos (see `counted`)
+
+    def __post_init__(self):
+        if self.n_codes < 2: raise ValueError(f'n_codes={self.n_codes}: at least 2 are needed')
+        if self.epochs is not None and self.epochs < 1: raise ValueError(f'epochs={self.epochs} must be positive')
+        if self.generator == 'train' and (self.motion.n_pca or 0) > self.image.latent_dim:
+            raise ValueError(f'motion.n_pca={self.motion.n_pca} exceeds image.latent_dim={self.image.latent_dim}')
 
     @property
     def real(self) -> str:
@@ -144,26 +154,93 @@ PUBLISHED = {
 }
 PRESETS |= PUBLISHED
 
-# %% ../../nbs/3_experiments/01_presets.ipynb #802726af
-def _settings(words, what, example):
-    "Settings as a dict, from words such as 'lambda_m=5'."
-    for word in words:
-        if not re.fullmatch(r'\w+(\.\w+)*=[\w.-]+', word):
-            raise ValueError(f'{what}: {word!r} is no setting such as {example}')
-    return {name: _value(text) for name, text in (word.split('=') for word in words)}
+# %% ../../nbs/3_experiments/01_presets.ipynb #20bd7035
+def choose(
+    value, # what was given
+    allowed, # what there is
+    what:str, # e.g. 'preset'
+):
+    "Return `value` if it is allowed; a `ValueError` names near values and all that there are."
+    if value in allowed: return value
+    near = get_close_matches(str(value), list(map(str, allowed)), 3, .5)
+    hint = f'did you mean {" or ".join(near)}? ' if near else ''
+    raise ValueError(f'{what} {value!r} is unknown: {hint}choose one of {", ".join(map(str, allowed))}')
 
-# %% ../../nbs/3_experiments/01_presets.ipynb #6f2e7ea9
-def _value(text):
-    "The JSON value of a text, or the text itself."
-    try: return json.loads(text)
-    except json.JSONDecodeError: return text
+# %% ../../nbs/3_experiments/01_presets.ipynb #ca02de0b
+def setting_type(
+    name:str, # e.g. 'motion.steps'
+    of:type=Experiment, # the dataclass that has the field
+): # its type, such as `int|None`
+    "Find the type of a field, named with dots; a `ValueError` says which fields there are."
+    head, _, rest = name.partition('.')
+    kinds = {f.name: f.type for f in fields(of)}
+    if head not in kinds:
+        near = get_close_matches(head, kinds, 3, .5)
+        hint = f'did you mean {" or ".join(near)}? It has' if near else 'choose from'
+        raise ValueError(f'{name!r}: {of.__name__} has no {head!r}, {hint} {", ".join(kinds)}')
+    kind = kinds[head]
+    if rest and not is_dataclass(kind): raise ValueError(f'{name!r}: {head!r} has no parts')
+    if rest: return setting_type(rest, kind)
+    if is_dataclass(kind):
+        raise ValueError(f'{name!r} has parts: give one of them, for example {name}.{fields(kind)[0].name}')
+    return kind
+
+# %% ../../nbs/3_experiments/01_presets.ipynb #6e1e233b
+_KINDS = {int: 'a number without a fraction', float: 'a number', bool: 'true or false', str: 'a word', NoneType: 'null'}
+
+def _fits(value, kind):
+    "Whether a value can have a type; numbers must fit 64 bits, which leaves out NaN and infinity."
+    if get_origin(kind) is tuple:
+        return isinstance(value, (list, tuple)) and all(_fits(v, get_args(kind)[0]) for v in value)
+    if kind not in (int, float): return isinstance(value, kind)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
+    return number and (kind is float or value == int(value))
+
+# %% ../../nbs/3_experiments/01_presets.ipynb #c209370e
+def typed(
+    name:str, # for the error
+    value, # as JSON or Python has it
+    kind, # a type, such as `int|None` or `tuple[int, ...]`
+):
+    "Return the value in the type of its field; a `ValueError` says what was expected."
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    for k in kinds:
+        if _fits(value, k): return None if k is NoneType else (get_origin(k) or k)(value)
+    expected = ' or '.join(_KINDS.get(k, 'a list') for k in kinds)
+    raise ValueError(f'{name}={value}: expected {expected}')
+
+# %% ../../nbs/3_experiments/01_presets.ipynb #7a644077
+def parse_value(
+    name:str, # for the error
+    text:str,
+    kind, # the field's type
+):
+    "Read a value from a command line."
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if text == 'null' and NoneType in kinds: return None
+    if str in kinds: return text
+    try: value = json.loads(text)
+    except ValueError: value = text
+    return typed(name, value, kind)
+
+# %% ../../nbs/3_experiments/01_presets.ipynb #fe91612c
+def _settings(words, what, example, of):
+    "Settings as a dict, from words such as 'lambda_m=5'."
+    settings = {}
+    for word in words:
+        if not re.fullmatch(r'\w+(\.\w+)*=[\w.-]+', word, re.ASCII):
+            raise ValueError(f'{what}: {word!r} is no setting such as {example}')
+        name, text = word.split('=')
+        if name in settings: raise ValueError(f'{what} gives {name} twice')
+        settings[name] = parse_value(name, text, setting_type(name, of))
+    return settings
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #793ab624
 def parse_overrides(
     text:str, # 'motion.steps=10+evaluation.n_clips=48'; '' is no override
 ) -> dict: # fields by dotted name, as `experiment` takes them
     "Read overrides from a command line."
-    return _settings(text.split('+') if text else [], f'overrides {text!r}', 'motion.steps=10')
+    return _settings(text.split('+') if text else [], f'overrides {text!r}', 'motion.steps=10', Experiment)
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #9bcfa3bc
 def variant_settings(
@@ -174,7 +251,8 @@ def variant_settings(
     if base not in VARIANTS:
         raise ValueError(f'variant {base!r} is unknown: choose one of {", ".join(VARIANTS)}, alone or with settings, '
                          'such as full+lambda_m=5')
-    return base, _settings(settings, f'variant {variant!r}', 'lambda_m=5')
+    if len(variant) > 200: raise ValueError(f'variant {variant[:40]}...: a folder is named by it, so at most 200 characters')
+    return base, _settings(settings, f'variant {variant!r}', 'lambda_m=5', MotionTraining)
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #3f93b309
 def override(
@@ -183,17 +261,9 @@ def override(
     value,
 ): # the same with that field replaced
     "Replace one field, named with dots; a `ValueError` says which fields there are."
+    value = typed(name, value, setting_type(name, type(e)))
     head, _, rest = name.partition('.')
-    allowed = [f.name for f in fields(e)]
-    if head not in allowed:
-        raise ValueError(f'{name!r}: {type(e).__name__} has no {head!r}, choose from {", ".join(allowed)}')
-    old = getattr(e, head)
-    if rest and not is_dataclass(old): raise ValueError(f'{name!r}: {head!r} has no parts')
-    if rest: return replace(e, **{head: override(old, rest, value)})
-    if is_dataclass(old):
-        raise ValueError(f'{name!r} has parts: give one of them, for example {head}.{fields(old)[0].name}')
-    if isinstance(old, (int, float)) and isinstance(value, str): raise ValueError(f'{name}={value}: expected a number')
-    return replace(e, **{head: value})
+    return replace(e, **{head: override(getattr(e, head), rest, value) if rest else value})
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #d0e5b5ac
 def experiment(
@@ -205,9 +275,10 @@ def experiment(
     "Build an experiment; unknown names and values raise a `ValueError` that says what is allowed."
     base, own = variant_settings(variant)
     overrides = {**{f'motion.{k}': v for k, v in own.items()}, **(overrides or {})}
-    if preset not in PRESETS: raise ValueError(f'preset {preset!r} is unknown: choose one of {", ".join(PRESETS)}')
-    if int(seed) < 0: raise ValueError(f'seed {seed} must not be negative')
-    row = dict(PRESETS[preset])
+    if named := {'preset', 'variant', 'seed'} & set(overrides):
+        raise ValueError(f'{", ".join(sorted(named))}: named beside the overrides, not in them')
+    row = dict(PRESETS[choose(preset, PRESETS, 'preset')])
+    if typed('seed', seed, int) < 0: raise ValueError(f'seed {seed} must not be negative')
     change = {**VARIANTS, **row.pop('variants', {})}[base] # a preset may define a variant for its size
     e = Experiment(preset=preset, variant=variant, seed=int(seed), **row)
     e = replace(e, motion=replace(e.motion, seed=int(seed), **change))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'FeatureNetwork', 'frame_encoder', 'soften', 'fit_network', 'FaceJudge', 'judge_batch', 'train_judge',
-           'evaluate_judge', 'save_feature_network', 'load_feature_network']
+           'evaluate_judge', 'save_feature_network', 'load_feature_network', 'feature_network']
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #c002
 import json, pkgutil
@@ -24,11 +24,17 @@ from ..method.toy_faces import IDENTITY, MOTION, ToyFaces, render, sample_motion
 class FeatureNetwork(nn.Module):
     "A frozen network for frames, with a name, a report of its held-out error and a fingerprint."
     kind = None # set by the subclasses, see `KINDS`
+    any_size = False # frames of any size are taken: the network scales them to its resolution
     def __init__(self, resolution:int):
         super().__init__()
-        if resolution < 16 or resolution & (resolution - 1):
+        if not self.any_size and (resolution < 16 or resolution & (resolution - 1)):
             raise ValueError(f'resolution {resolution} must be a power of two, 16 or more')
         self.resolution, self.report = resolution, {}
+
+    @classmethod
+    def load(cls, kind:str) -> 'FeatureNetwork':
+        "The published network of this kind."
+        raise ValueError(f'{kind} has no published weights: train it, or give the file of a trained one')
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #0f9e8d7c
 @patch(as_prop=True)
@@ -49,8 +55,8 @@ def see(self:FeatureNetwork,
     batch_size:int=256, # frames at a time
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # features, content, motion; (B, T, F) each
     "Features, content and motion of all frames, computed in batches and in evaluation mode."
-    if clips.ndim != 5 or clips.shape[-3:] != (3, self.resolution, self.resolution):
-        side = self.resolution
+    side = self.resolution
+    if clips.ndim != 5 or clips.shape[2] != 3 or not self.any_size and clips.shape[-2:] != (side, side):
         raise ValueError(f'{self.name} takes clips (B, T, 3, {side}, {side}), not {tuple(clips.shape)}')
     training, device = self.training, next(self.parameters()).device
     self.eval()
@@ -237,3 +243,13 @@ def load_feature_network(path:str|Path) -> FeatureNetwork:
     network.load_state_dict(state)
     network.report = json.loads(header['report'])
     return network.eval().requires_grad_(False)
+
+# %% ../../nbs/2_evaluation/02_feature_networks.ipynb #3bccac57
+def feature_network(
+    what:FeatureNetwork|str|Path, # a network, the kind of a published one, or a file of `save_feature_network`
+) -> FeatureNetwork:
+    "The network that was meant."
+    if isinstance(what, FeatureNetwork): return what
+    if what in KINDS: return pkgutil.resolve_name(KINDS[what]).load(what)
+    if Path(what).suffix == '.safetensors': return load_feature_network(what)
+    raise ValueError(f'feature network {str(what)!r} is unknown: give a .safetensors file or one of {", ".join(KINDS)}')

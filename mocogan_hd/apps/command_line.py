@@ -24,7 +24,8 @@ from ..interop.checkpoint_files import inspect_path, load_generators, sort_paths
 from ..interop.protocols import Generated, GeneratedFolder, as_read, compare, protocol, protocol_table
 from ..interop.weights_cache import cache_folder
 from ..method.clips import from_uint8
-from ..method.sampling import clip_batches, same_content
+from ..method.sampling import clip_batches
+from .steering import same_content
 
 # %% ../../nbs/6_apps/01_command_line.ipynb #88d21f1a
 def _generators(args, paths): return load_generators(paths, args.epoch, args.lambda_, args.any_basis, args.device)

@@ -19,7 +19,8 @@ from accelerate import Accelerator
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.basics import seeded, sub_seed
 from ..core.processes import gather_rows, this_share
-from .image_discriminator import ContrastiveImageDiscriminator, MemoryQueue, MomentumEncoder, PairImageDiscriminator, random_views
+from .image_discriminator import ContrastiveImageDiscriminator, MemoryQueue, MomentumEncoder, PairImageDiscriminator
+from .augmentation import random_views
 from .frozen_generator import ImageGenerator, pooling
 from .latent_pca import LatentPCA
 from .losses import (feature_matching, gradient_penalty, hinge_d, hinge_g, info_nce, mutual_information, r1_penalty,

@@ -7,7 +7,7 @@ from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method import image_training as module
 from mocogan_hd.method.losses import r1_penalty
 from mocogan_hd.method.image_training import (
-    AUGMENTATIONS, ImageTrainer, ImageTraining, augment, d_loss, g_loss, mix_styles, path_lengths, path_penalty,
+    ImageTrainer, ImageTraining, d_loss, g_loss, mix_styles, path_lengths, path_penalty,
     random_cuts, train_image_generator)
 
 TINY = ImageTraining(resolution=16, latent_dim=8, n_mapping=1, channels=(8, 8, 4), d_channels=(8, 8, 4), batch_size=4, n_images=32) # 8 steps
@@ -94,26 +94,6 @@ def test_layers_draw_with_their_own_codes():
     last = G.synthesis(mix_styles(w, other, torch.tensor([n - 1, n]), n))
     assert not torch.equal(last[0], plain[0]) and torch.equal(last[1], plain[1])
     with pytest.raises(ValueError, match=f'2 codes a picture given, {n} layers want one each'): G.synthesis(w[:, None].expand(-1, 2, -1))
-
-# --- augmentation
-
-@pytest.mark.parametrize('policy', [*[(k,) for k in AUGMENTATIONS], tuple(AUGMENTATIONS)])
-def test_augmentations_are_seeded_shaped_and_differentiable(policy):
-    x = torch.rand(6, 3, 16, 16, generator=seeded(0)).requires_grad_()
-    y = augment(x, policy, 3)
-    assert y.shape == x.shape and torch.equal(y, augment(x, policy, 3)) and not torch.equal(y, augment(x, policy, 4))
-    y.square().sum().backward()
-    assert torch.isfinite(x.grad).all() and (x.grad.abs().amax((1, 2, 3)) > 0).all()
-    assert not torch.equal(y[0] - x[0], y[1] - x[1]) # each picture its own
-
-def test_augmentations_do_what_they_say():
-    x = torch.ones(400, 3, 16, 16)
-    holes = (augment(x, ('cutout',), 0) == 0)
-    assert (holes[:, 0] == holes[:, 2]).all() and .1 < holes.float().mean() < .25 and holes[:, 0].flatten(1).sum(1).max() <= 64
-    shown = augment(x, ('translation',), 0)[:, 0]
-    assert (shown.amin((0,))[2:-2, 2:-2] == 1).all() and (shown.flatten(1).mean(1) < 1).any() and (shown.flatten(1).mean(1) >= (14/16)**2).all()
-    coloured = augment(torch.zeros(400, 3, 4, 4), ('colour',), 0)
-    assert coloured.abs().max() <= .5 and coloured.mean().abs() < .05 # a grey picture can only change its brightness
 
 # --- settings
 

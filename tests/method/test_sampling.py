@@ -1,31 +1,13 @@
 "Sampling: what a seed means, memory, and where it must refuse. The image generator is a small linear stand-in."
 import pytest, torch
+from stand_ins import linear_models
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator
-from mocogan_hd.method.sampling import (clip_batches, content_motion_grid, edit, first_codes, interpolate_contents, interpolate_frames, motion_noise, same_content,
-                                 sample_clips, spatial_noise, static_clips, synthesize_clips)
-
-class Linear:
-    "The face of an image generator: 4 x 4 pictures, linear in w, plus one noise map."
-    latent_dim, resolution, fingerprint = 6, 4, 'linear'
-    def __init__(self):
-        self.weight, self.largest = torch.randn(6, 48, generator=seeded(0)), 0
-    def sample_latents(self, n, generator): return torch.randn(n, 6, generator=seeded(generator)) * torch.linspace(2, .5, 6) + 1
-    def sample_noise(self, n, generator): return [torch.randn(n, 1, 4, 4, generator=seeded(generator))]
-    def truncate(self, w, psi): return 1 + psi * (w - 1)
-    def synthesize(self, w, noise=None):
-        frames = w.shape[:-1].numel()
-        self.largest = max(self.largest, frames)
-        images = (w @ self.weight).reshape(-1, 3, 4, 4)
-        if noise: images = images + noise[0].repeat_interleave(frames // len(noise[0]), 0)
-        return images.reshape(*w.shape[:-1], 3, 4, 4)
+from mocogan_hd.method.sampling import (Sampling, clip_batches, first_codes, interpolate_frames, motion_noise,
+                                        sample_clips, spatial_noise, static_clips, synthesize_clips)
 
 @pytest.fixture(scope='module')
-def models():
-    g = Linear()
-    pca = fit_latent_pca(g, 500)
-    return g, MotionGenerator(6, pca, hidden=8, n_pca=4, a_std=.5, head_width=8, generator=seeded(1)), pca
+def models(): return linear_models()
 
 close = lambda a, b: torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
@@ -84,42 +66,14 @@ def test_frame_interpolation(models):
     assert torch.equal(interpolate_frames(x[:, :1]), x[:, :1])
     assert sample_clips(g, m, 2, 8, 0, interpolate=True, batch_size=4).shape[1] == 15
 
-def test_grids(models):
-    g, m, _ = models
-    grid, many, clips = content_motion_grid(g, m, 3, 2, 5, 0), same_content(g, m, 3, 2, 5, 0), sample_clips(g, m, 3, 5, 0)
-    assert grid.shape == many.shape == (3, 2, 5, 3, 4, 4)
-    close(grid[1, 1], clips[1]); close(many[0, 0], clips[0])
-    close(grid[:, 0, 0], grid[:, 1, 0]); close(many[:, 0, 0], clips[:, 0])
-    trajectory = m(first_codes(g, [2], 0), motion_noise(m, [5], 5, 0)).trajectory.detach()
-    close(many[2, 1], synthesize_clips(g, trajectory, spatial_noise(g, [2], 0))[0])
-    motions = (many - many[:, :, :1]).flatten(2).flatten(0, 1)
-    assert torch.pdist(motions).min() > 1e-3
-
-def test_between_contents(models):
-    g, m, _ = models
-    line = interpolate_contents(g, m, 5, 4, 0, contents=(2, 0), motion=1)
-    pair = [synthesize_clips(g, m(first_codes(g, [i], 0), motion_noise(m, [1], 4, 0)).trajectory.detach())[0] for i in (2, 0)]
-    close(line[0], pair[0]); close(line[-1], pair[1])
-    close(line[2, 0], (pair[0][0] + pair[1][0]) / 2)
-
-def test_editing_leaves_the_motion(models):
-    g, m, pca = models
-    edited, plain = edit(g, m, pca, 1, [0., 2.], 5, 0), sample_clips(g, m, 1, 5, 0)[0]
-    close(edited[0], plain)
-    close(edited.diff(dim=1)[1], plain.diff(dim=0))
-    close(edited[1, 3] - plain[3], (2 * pca.std[1] * pca.components[1] @ g.weight).reshape(3, 4, 4))
-
 @pytest.mark.parametrize('make, message', [
     (lambda g, m, p: sample_clips(g, m, 0, 4, 0), 'n = 0'),
     (lambda g, m, p: sample_clips(g, m, 2, 0, 0), 'n_frames = 0'),
     (lambda g, m, p: static_clips(g, 2, 0, 0), 'n_frames = 0'),
+    (lambda g, m, p: next(clip_batches(g, m, [(0, 0)], -1, 0)), 'n_frames = -1'),
+    (lambda g, m, p: Sampling(0, 0), 'n_frames = 0'),
     (lambda g, m, p: sample_clips(g, m, 2, 4, 0, batch_size=0), 'batch_size = 0'),
     (lambda g, m, p: sample_clips(g, m, 2, 4, 0, truncation=1.5), 'truncation = 1.5'),
-    (lambda g, m, p: content_motion_grid(g, m, 2, 0, 4, 0), '2 contents x 0 motions'),
-    (lambda g, m, p: same_content(g, m, 0, 2, 4, 0), '0 contents x 2 motions'),
-    (lambda g, m, p: interpolate_contents(g, m, 1, 4, 0), 'n_steps = 1'),
-    (lambda g, m, p: edit(g, m, p, 6, [1.], 4, 0), 'component 6, 0 to 5'),
-    (lambda g, m, p: edit(g, m, p, 0, [], 4, 0), 'no amounts'),
     (lambda g, m, p: sample_clips(g, MotionGenerator(9, None), 2, 4, 0), r'expected \(B, 9\)'),
 ])
 def test_refusals(models, make, message):

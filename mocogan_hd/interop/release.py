@@ -11,7 +11,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, torch
-from ..core.basics import atomic_path, seeded
+from ..core import limits
+from ..core.basics import atomic_path, file_hash, seeded
+from ..core.limits import check_limit, naming
+from .pickles import SUMS, check_listed
 from .release_networks import ContrastiveParts, read_motion_generator, write_release_file
 from ..method.frozen_generator import ImageGenerator, load_image_generator
 from ..method.image_discriminator import PairImageDiscriminator
@@ -27,14 +30,17 @@ def read_array(
 ) -> torch.Tensor:
     "Finite floats from an array's file, as float32; errors name the file."
     if not path.is_file(): raise FileNotFoundError(f'there is no file {path}')
-    try: x = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as e:
-        raise ValueError(f'{path} cannot be read as an array: {str(e).splitlines()[0]}') from None
-    if x.dtype.kind != 'f' or not np.isfinite(x).all():
-        raise ValueError(f'{path} holds {x.dtype} values, expected finite floats')
-    if x.ndim != 2 if shape is None else x.shape != shape:
-        raise ValueError(f'{path} is {x.shape}, expected {shape or "(directions, width)"}')
-    return torch.from_numpy(x.astype(np.float32))
+    with naming(path):
+        check_listed(path)
+        try: x = np.lib.format.open_memmap(path, mode='r') # a map cannot be longer than the file
+        except Exception as e:
+            raise ValueError(f'{path} cannot be read as an array: {(str(e).splitlines() or [""])[0][:200]}') from None
+        check_limit(x.size, limits.MAX_BASIS, 'numbers', path)
+        if x.dtype.kind != 'f' or not np.isfinite(x).all():
+            raise ValueError(f'{path} holds {x.dtype.kind!r} values, expected finite floats')
+        if x.ndim != 2 or 0 in x.shape if shape is None else x.shape != shape:
+            raise ValueError(f'{path} is {x.shape}, expected {shape or "(directions, width)"}')
+        return torch.from_numpy(x.astype(np.float32))
 
 # %% ../../nbs/5_interop/08_release.ipynb #95ddfe74
 def read_pca(

@@ -209,7 +209,7 @@ def put(k, v): return lambda s: s.__setitem__(k, v)
     ('motion', put('b', torch.zeros(7, dtype=torch.float64)), r'b is \(7,\) float64, expected \(7,\) float32'),
     ('motion', put('b', 'seven'), r'b is str, expected \(7,\) float32'),
     ('motion', put('w', torch.zeros(10, 30)), r'uses 30 directions, but the basis has 24'),
-    ('motion', put('enc_cell.weight_ih', torch.zeros(40, 32)), r'codes of width 32, but the basis is for width 24'),
+    ('motion', put('enc_cell.weight_ih', torch.zeros(40, 32)), r'codes of latent width 32, but the basis has latent width 24'),
     ('video', lambda s: s.pop('module.netD.scale1_layer0.0.bias'), r'looks like a video discriminator \(cross-domain.*missing netD.scale1_layer0.0.bias'),
     ('video', put('module.netD.scale0_layer1.1.weight', torch.ones(8)), r'unexpected netD.scale0_layer1.1.weight'),
     ('pair', put('module.netD.scale0_layer4.0.bias', torch.zeros(2)), r'looks like a pair image discriminator \(in-domain.*expected \(1,\)'),

@@ -253,7 +253,7 @@ def from_torch(value:Any, path:str|Path) -> Checkpoint:
         if not isinstance(x, dict):
             raise ValueError(f'{path} holds a {type(x).__name__}{entry}, expected a dictionary of tensors')
     expect_dict(value)
-    mean, value = (value.get('latent_avg'), value['g_ema']) if 'g_ema' in value else (None, value)
+    mean, value = (value.get('latent_avg'), value.get('g_ema_narrow', value['g_ema'])) if 'g_ema' in value else (None, value)
     expect_dict(value, ' as "g_ema"')
     try: tensors = plain_tensors(value)
     except ValueError as e: raise refuse(value, path, e) from None

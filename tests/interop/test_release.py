@@ -351,7 +351,7 @@ def test_a_whole_run_in_the_releases_form(tmp_path):
     release = load_release(tmp_path)
     assert release.image_generator.fingerprint == G_I.fingerprint and torch.equal(release.motion_generator.components, pca.components[:7])
     assert release.files[3:] == (5, tmp_path/'modelD_3d_epoch_5.pth', tmp_path/'modelD_img_epoch_5.pth')
-    assert sorted(p.name for p in tmp_path.iterdir()) == ['image_generator.pt', 'modelD_3d_epoch_5.pth', 'modelD_img_epoch_5.pth', 'modelR_epoch_5.pth', 'pca_stats']
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['SHA256SUMS', 'image_generator.pt', 'modelD_3d_epoch_5.pth', 'modelD_img_epoch_5.pth', 'modelR_epoch_5.pth', 'pca_stats']
     with pytest.raises(ValueError, match='StyleGAN2 only'): write_release(tmp_path, ImageGenerator(Odd()), pca, nets[0])
 
 def test_a_generator_with_another_learning_rate_of_its_mapping(tmp_path):
@@ -372,4 +372,4 @@ def test_strangers_are_refused(tmp_path):
     assert load_release(folder, pca=other/'pca_stats/faces', any_basis=True).motion_generator.latent_dim == 24
     assert basis_fit(read_pca(folder/'pca_stats/faces'), G_I) < 1.2
     write_pca(small_basis(32), tmp_path/'wide')
-    with pytest.raises(ValueError, match='basis of width 32, but .*codes of width 24'): load_release(folder, pca=tmp_path/'wide')
+    with pytest.raises(ValueError, match='basis of latent width 32, but .* has latent width 24'): load_release(folder, pca=tmp_path/'wide')

@@ -7,11 +7,14 @@ __all__ = ['LAYER', 'DEEP_NAMES', 'NAMES', 'deep_weight', 'shallow_weight', 'fol
            'config_beside', 'deep_tensors', 'read_deep', 'shallow_tensors', 'read_shallow', 'read_biggan']
 
 # %% ../../nbs/5_interop/04_biggan_files.ipynb #973bce9e
-import json, re
+import re
 from collections.abc import Callable
 from pathlib import Path
 import torch
 import torch.nn.functional as F
+from ..core import limits
+from ..core.basics import load_json
+from ..core.limits import check_limit, naming
 
 # %% ../../nbs/5_interop/04_biggan_files.ipynb #6a841c86
 def deep_weight(tensors:dict, name:str) -> torch.Tensor:
@@ -88,10 +91,21 @@ def looks_like_biggan(keys) -> bool:
 
 # %% ../../nbs/5_interop/04_biggan_files.ipynb #57365b0e
 def config_beside(path:Path) -> tuple[Path|None, dict]: # the file, and its content
-    "The `config.json` that comes with BigGAN-deep's weights, if it is there."
+    "The `config.json` that comes with BigGAN-deep's weights, if it is there; only what is used of it."
     own_name = path.name.split('pytorch_model')[0] + 'config.json'
     name = next((p for p in (path.with_name(own_name), path.with_name('config.json')) if p.exists()), None)
-    return name, json.loads(name.read_text()) if name else {}
+    if name is None: return None, {}
+    with naming(name):
+        check_limit(name.stat().st_size, limits.MAX_HEADER, 'bytes', name)
+        config = load_json(name)
+        if not isinstance(config, dict): raise ValueError(f'a {type(config).__name__}, expected a dictionary')
+        known, pairs = {}, config.get('layers')
+        if pairs is not None:
+            if not isinstance(pairs, list) or not all(isinstance(l, list) and l for l in pairs):
+                raise ValueError('"layers" is not a list of lists')
+            known['layers'] = pairs
+        if 'eps' in config: known['eps'] = float(config['eps'])
+        return name, known
 
 # %% ../../nbs/5_interop/04_biggan_files.ipynb #13f2ecd9
 def deep_tensors(tensors:dict[str, torch.Tensor], indices:list[int]) -> dict[str, torch.Tensor]:
@@ -163,6 +177,6 @@ def read_biggan(
     deep = any(k.startswith('generator.gen_z.') for k in tensors)
     try: return (read_deep if deep else read_shallow)(tensors, path)
     except (KeyError, IndexError, RuntimeError, ValueError, TypeError, AttributeError) as e:
-        if str(path) in str(e): raise
+        if str(e).startswith((str(path), str(Path(path).parent))): raise
         layout = 'BigGAN-deep of pytorch-pretrained-biggan' if deep else 'BigGAN of BigGAN-PyTorch'
         raise ValueError(f'{path} looked like {layout}, but something is missing or misshapen: {e}') from None

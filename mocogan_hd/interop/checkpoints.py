@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['LOOKS', 'TENSORFLOW', 'KNOWN', 'same', 'one_more', 'conv_plan', 'rgb_plan', 'nvidia_plan', 'count', 'in_words',
-           'unsupported', 'nvidia_architecture', 'convert', 'read_nvidia', 'fixed_noise', 'read_rosinality',
-           'looks_like', 'plain_tensors', 'check_archive', 'read_torch', 'refuse', 'from_torch', 'read_as_data',
-           'from_pickled', 'read_checkpoint']
+           'finite', 'checked_mean', 'unsupported', 'other_colors', 'nvidia_architecture', 'zero_noise', 'convert',
+           'read_nvidia', 'fixed_noise', 'read_rosinality', 'looks_like', 'plain_tensors', 'refuse', 'from_torch',
+           'read_as_data', 'from_pickled', 'read_known', 'read_checkpoint']
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #691bb937
-import argparse, math, mmap, re, zipfile
+import math, mmap, re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 import torch
+from ..core.limits import check_limit, naming
 from .biggan import BigGAN
 from .biggan_files import looks_like_biggan, read_biggan
-from .pickles import LEGACY, PERSISTENT, Made, module_state, read_pickled
+from .pickle_machine import Made, read_pickled
+from .pickles import LEGACY, PERSISTENT, check_brings, check_listed, module_state, read_torch
 from .stylegan2_variants import stylegan2
 from ..method.frozen_generator import READERS, Checkpoint, build, file_head, is_safetensors, read_safetensors
 
@@ -77,13 +79,33 @@ def in_words(a:dict) -> str:
     "A StyleGAN2 architecture, for messages."
     widths = '-'.join(map(str, a['channels']))
     classes = f', {a["n_classes"]} classes' if 'n_classes' in a else ''
-    return f'{a["resolution"]} px, widths {widths}, {a["n_mapping"]} mapping layers{classes}'
+    colors = {1: ', grey', 4: ', RGBA'}.get(a.get('n_colors'), '')
+    return f'{a["resolution"]} px, widths {widths}, {a["n_mapping"]} mapping layers{classes}{colors}'
+
+# %% ../../nbs/5_interop/06_checkpoints.ipynb #b17d2c1b
+def finite(tensors:dict[str, torch.Tensor]) -> dict[str, torch.Tensor]: # the same
+    "`ValueError` names a tensor with NaN or infinity, which damaged or diverged weights have."
+    wrong = next((k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()), None)
+    if wrong is None: return tensors
+    raise ValueError(f'{wrong!r:.80} holds numbers that are not finite: the file is damaged, or training diverged')
+
+def checked_mean(mean:Any, width:int) -> torch.Tensor|None:
+    "The mean latent code of a file, if it has one, as float32."
+    if mean is None: return None
+    if not isinstance(mean, torch.Tensor) or mean.numel() != width:
+        raise ValueError(f'its mean latent code does not have {width} numbers')
+    return finite({'the mean latent code': mean.reshape(-1).float().clone()})['the mean latent code']
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #4a49fe6d
 def unsupported(about:dict) -> dict:
     "The settings of a pickled StyleGAN2 that our network does not have."
     known = dict(architecture=('skip',), activation=('lrelu', 'linear'))
     return {k: v for k, v in about.items() for end, values in known.items() if k.endswith(end) and v not in values}
+
+# %% ../../nbs/5_interop/06_checkpoints.ipynb #cbb81461
+def other_colors(n:int) -> dict[str, int]:
+    "What an architecture says of grey (1) and RGBA (4) images; nothing of RGB."
+    return {'n_colors': n} if n in (1, 4) else {}
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #45a38ca3
 def nvidia_architecture(
@@ -98,10 +120,17 @@ def nvidia_architecture(
         resolution=resolutions[-1], z_dim=tensors['mapping.fc0.weight'].shape[1] - embed_dim,
         w_dim=tensors[f'mapping.fc{n_mapping - 1}.weight'].shape[0], n_mapping=n_mapping,
         channels=[tensors[f'synthesis.b{r}.conv1.weight'].shape[0] for r in resolutions],
-        lr_multiplier=about.get('mapping.fc0.bias_gain', .01))
+        lr_multiplier=about.get('mapping.fc0.bias_gain', .01), **other_colors(tensors['synthesis.b4.torgb.weight'].shape[0]))
     if embed_dim: architecture |= dict(n_classes=embed.shape[1], embed_dim=embed_dim)
     if clamp := about.get('synthesis.b4.conv1.conv_clamp'): architecture['clamp'] = float(clamp)
     return architecture
+
+# %% ../../nbs/5_interop/06_checkpoints.ipynb #da871603
+def zero_noise(resolutions:list[int]) -> dict[str, torch.Tensor]:
+    "The noise of a network without noise (`use_noise=False`): maps of zeros with strength zero."
+    layers = [(f'synthesis.b{r}.conv{i}', r) for r in resolutions for i in (0, 1) if (r, i) != (4, 0)]
+    noise = {f'{name}.noise_const': torch.zeros(r, r) for name, r in layers}
+    return noise | {f'{name}.noise_strength': torch.zeros(()) for name, _ in layers}
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #680590db
 def convert(
@@ -133,11 +162,14 @@ def read_nvidia(
     if others := unsupported(about):
         raise ValueError(f'{path} is a StyleGAN2 with settings that are not supported: {others}')
     architecture = nvidia_architecture(tensors, about, resolutions)
-    layout = f'NVIDIA StyleGAN2 (.pkl): {in_words(architecture)}'
+    noisy = any(k.endswith('noise_const') for k in tensors)
+    if not noisy: tensors |= zero_noise(resolutions)
+    layout = f'NVIDIA StyleGAN2 (.pkl): {in_words(architecture)}' + ('' if noisy else ', no noise')
     where, mean = f'{path} looked like {layout}, but', tensors.pop('mapping.w_avg', None)
     unused = [f'synthesis.b{r}.{k}resample_filter' for r in resolutions for k in ('', 'conv1.')]
     state = convert(tensors, nvidia_plan(tensors, resolutions, architecture['n_mapping']), unused, where)
-    return Checkpoint(layout, build(stylegan2, architecture, state, where), mean)
+    network = build(stylegan2, architecture, finite(state), where)
+    return Checkpoint(layout, network, checked_mean(mean, network.w_dim))
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #8ebe5b3a
 def fixed_noise(
@@ -156,13 +188,19 @@ def read_rosinality(
     "StyleGAN2 as rosinality's stylegan2-pytorch writes it and the release reads it."
     def shape(key): return tensors[key].shape if key in tensors and tensors[key].ndim >= 2 else (0,)*5
     n, n_mapping = count(tensors, r'convs\.\d+\.conv\.weight')//2, count(tensors, r'style\.\d+\.weight')
+    check_limit(n, 8, 'doublings of 4 px', path)
     channels = [shape('input.input')[1]] + [shape(f'convs.{2*j + 1}.conv.weight')[1] for j in range(n)]
     z_dim, w_dim = shape('style.1.weight')[1], shape(f'style.{n_mapping}.weight')[0]
-    architecture = dict(resolution=2**(n + 2), z_dim=z_dim, w_dim=w_dim, n_mapping=n_mapping, channels=channels)
+    architecture = dict(resolution=2**(n + 2), z_dim=z_dim, w_dim=w_dim, n_mapping=n_mapping, channels=channels,
+                        **other_colors(shape('to_rgb1.conv.weight')[1]))
     layout = f'rosinality StyleGAN2 (.pt): {in_words(architecture)}'
     if not any(k.startswith('noises.') for k in tensors):
         tensors, layout = tensors | fixed_noise(n), layout + ', no stored noise'
-    return Checkpoint(layout, build(stylegan2, architecture, tensors, f'{path} looked like {layout}, but'), mean)
+    if not any(k.endswith('.noise.weight') for k in tensors):
+        names = ['conv1', *(f'convs.{i}' for i in range(2*n))]
+        tensors = tensors | {f'{k}.noise.weight': torch.zeros(1) for k in names}
+    network = build(stylegan2, architecture, finite(tensors), f'{path} looked like {layout}, but')
+    return Checkpoint(layout, network, checked_mean(mean, w_dim))
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #bf9f6bbf
 LOOKS = [ # a name that gives the network away, and what it is
@@ -195,41 +233,11 @@ def looks_like(keys) -> str:
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #2fb04029
 def plain_tensors(value:dict) -> dict[str, torch.Tensor]:
     "A state dict without `module.`; `ValueError` for other values, and for tensors larger than their bytes."
-    tensors = {}
-    for k, v in value.items():
-        if not isinstance(v, torch.Tensor) or v.layout != torch.strided or v.is_quantized:
-            raise ValueError(f'{k!r:.80} is a {type(v).__name__}, not a plain tensor')
-        brings = v.untyped_storage().nbytes()
-        if v.numel()*v.itemsize > brings:
-            raise ValueError(f'{k!r:.80} declares {v.numel():,} numbers and brings {brings:,} bytes')
-        tensors[str(k).removeprefix('module.')] = v
+    other = next((k for k, v in value.items() if not isinstance(v, torch.Tensor)), None)
+    if other is not None: raise ValueError(f'{other!r:.80} is a {type(value[other]).__name__}, not a plain tensor')
+    tensors = {str(k).removeprefix('module.'): v for k, v in value.items()}
+    check_brings(tensors)
     return tensors
-
-# %% ../../nbs/5_interop/06_checkpoints.ipynb #a7371aab
-def check_archive(path:str|Path):
-    "`ValueError` unless a zip archive is one of torch's, whole and uncompressed."
-    try: entries = zipfile.ZipFile(path).infolist()
-    except Exception as e:
-        raise ValueError(f'{path} begins as a zip archive, but is damaged or cut off: {e}') from None
-    if not any(e.filename.endswith('data.pkl') for e in entries):
-        raise ValueError(f'{path} is a zip archive, but torch.save did not write it: unpack it and load what is inside')
-    size, unpacked = Path(path).stat().st_size, sum(e.file_size for e in entries)
-    if unpacked > size or any(e.compress_type != zipfile.ZIP_STORED for e in entries):
-        raise ValueError(f'{path} would unpack to {unpacked:,} bytes from {size:,}: '
-                         'torch.save does not compress, so this is not opened')
-
-# %% ../../nbs/5_interop/06_checkpoints.ipynb #09241702
-def read_torch(path:str|Path, zipped:bool) -> Any:
-    "What `torch.save` wrote, as plain data."
-    if zipped: check_archive(path)
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]): # trainers store their options
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as e:
-        blame, first = re.search(r'GLOBAL (\S+)', str(e)), (str(e).strip().splitlines() or [''])[0]
-        if blame: why = f'it wants {blame[1]!r:.100}, which is code: ask for the state dict alone'
-        else: why = f'it is damaged, cut off, or holds more than tensors ({type(e).__name__}: {first:.150})'
-        raise ValueError(f'{path} was not opened as a torch file: {why}') from None
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #0bba5542
 def refuse(value:dict, path:str|Path, e:ValueError) -> ValueError:
@@ -245,14 +253,14 @@ def from_torch(value:Any, path:str|Path) -> Checkpoint:
         if not isinstance(x, dict):
             raise ValueError(f'{path} holds a {type(x).__name__}{entry}, expected a dictionary of tensors')
     expect_dict(value)
-    mean, value = (value.get('latent_avg'), value['g_ema']) if 'g_ema' in value else (None, value)
+    mean, value = (value.get('latent_avg'), value.get('g_ema_narrow', value['g_ema'])) if 'g_ema' in value else (None, value)
     expect_dict(value, ' as "g_ema"')
     try: tensors = plain_tensors(value)
     except ValueError as e: raise refuse(value, path, e) from None
     if 'conv1.conv.modulation.weight' in tensors: return read_rosinality(tensors, path, mean)
     if not looks_like_biggan(tensors): raise ValueError(f'{path} {looks_like(tensors)}')
     layout, architecture, tensors = read_biggan(tensors, path)
-    return Checkpoint(layout, build(BigGAN, architecture, tensors, f'{path} looked like {layout}, but'))
+    return Checkpoint(layout, build(BigGAN, architecture, finite(tensors), f'{path} looked like {layout}, but'))
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #13b95e75
 TENSORFLOW = ('is a TensorFlow-era file of NVIDIA\'s (dnnlib.tflib): its numbers lie in TensorFlow\'s layout. '
@@ -263,11 +271,12 @@ TENSORFLOW = ('is a TensorFlow-era file of NVIDIA\'s (dnnlib.tflib): its numbers
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #628a6881
 def read_as_data(path:str|Path) -> tuple[Any, set]:
     "`read_pickled` of a file; a memory map cannot be read beyond its end, whatever length is declared."
+    check_listed(path)
     with open(path, 'rb') as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as stream:
         try: return read_pickled(stream)
         except Exception as e:
             raise ValueError(f'{path} is not a whole pickled file that can be read as data: '
-                             f'{type(e).__name__}: {e}') from None
+                             f'{type(e).__name__}: {str(e)[:300]}') from None
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #6ea4fe16
 def from_pickled(path:str|Path) -> Checkpoint:
@@ -279,10 +288,7 @@ def from_pickled(path:str|Path) -> Checkpoint:
         listed = ', '.join(sorted(map(str, names))[:6]) or 'nothing'
         raise ValueError(f'{path} is a pickled file, but not one of NVIDIA\'s PyTorch generators ("G_ema"); '
                          f'it names {listed}. Nothing of it was run')
-    try: return read_nvidia(note, path)
-    except ValueError as e: raise e if str(path) in str(e) else ValueError(f'{path}: {e}') from None
-    except Exception as e:
-        raise ValueError(f'{path} is arranged in no way that is known: {type(e).__name__}: {e}') from None
+    return read_nvidia(note, path)
 
 # %% ../../nbs/5_interop/06_checkpoints.ipynb #09206c9c
 KNOWN = [ # first bytes of files that hold no network we could read
@@ -291,12 +297,9 @@ KNOWN = [ # first bytes of files that hold no network we could read
     (b'\x1f\x8b', 'a gzip archive: unpack it first'), (b'\x89HDF', 'an HDF5 (Keras) file'),
     (b'BZh', 'a bzip2 archive: unpack it first')]
 
-# %% ../../nbs/5_interop/06_checkpoints.ipynb #055e4f41
-def read_checkpoint(
-    path:str|Path, # any file
-) -> Checkpoint:
-    "Find out what a file is and read the generator in it, without running anything of it."
-    path, head = Path(path), file_head(path)
+# %% ../../nbs/5_interop/06_checkpoints.ipynb #5234eee9
+def read_known(path:Path, head:bytes) -> Checkpoint:
+    "Read a file by its first bytes."
     if not head: raise ValueError(f'{path} is empty')
     wrong = next((what for start, what in KNOWN if head.lstrip().startswith(start)), None)
     if is_safetensors(path) or path.suffix == '.safetensors' and not wrong: return read_safetensors(path)
@@ -306,5 +309,12 @@ def read_checkpoint(
     if head[0] == 0x80 or path.suffix in ('.pkl', '.p'): return from_pickled(path)
     raise ValueError(f'{path} is of no known kind: safetensors, torch.save\'s or NVIDIA\'s .pkl are expected; '
                      f'it begins {head[:16]!r}')
+
+# %% ../../nbs/5_interop/06_checkpoints.ipynb #055e4f41
+def read_checkpoint(
+    path:str|Path, # any file
+) -> Checkpoint:
+    "Find out what a file is and read the generator in it, without running anything of it."
+    with naming(path): return read_known(Path(path), file_head(path))
 
 READERS.insert(0, read_checkpoint)

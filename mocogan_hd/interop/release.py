@@ -4,20 +4,24 @@
 
 # %% auto #0
 __all__ = ['read_array', 'read_pca', 'write_pca', 'basis_fit', 'ReleaseFiles', 'the_one', 'find_motion', 'find_release',
-           'Release', 'load_release', 'write_release']
+           'Release', 'load_release', 'in_its_layout', 'widened', 'write_sums', 'its_options', 'check_for_its_code',
+           'write_release']
 
 # %% ../../nbs/5_interop/08_release.ipynb #c1f720a8
-import re
+import math, re
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, torch
-from ..core.basics import atomic_path, seeded
+from ..core import limits
+from ..core.basics import atomic_path, file_hash, seeded
+from ..core.limits import check_limit, naming
+from .pickles import SUMS, check_listed
 from .release_networks import ContrastiveParts, read_motion_generator, write_release_file
 from ..method.frozen_generator import ImageGenerator, load_image_generator
 from ..method.image_discriminator import PairImageDiscriminator
 from ..method.latent_pca import LatentPCA
 from ..method.motion_generator import MotionGenerator
-from ..method.stylegan2 import Generator
+from ..method.stylegan2 import Generator, published_channels
 from ..method.video_discriminator import VideoDiscriminator
 
 # %% ../../nbs/5_interop/08_release.ipynb #b9cf5a6d
@@ -27,14 +31,17 @@ def read_array(
 ) -> torch.Tensor:
     "Finite floats from an array's file, as float32; errors name the file."
     if not path.is_file(): raise FileNotFoundError(f'there is no file {path}')
-    try: x = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as e:
-        raise ValueError(f'{path} cannot be read as an array: {str(e).splitlines()[0]}') from None
-    if x.dtype.kind != 'f' or not np.isfinite(x).all():
-        raise ValueError(f'{path} holds {x.dtype} values, expected finite floats')
-    if x.ndim != 2 if shape is None else x.shape != shape:
-        raise ValueError(f'{path} is {x.shape}, expected {shape or "(directions, width)"}')
-    return torch.from_numpy(x.astype(np.float32))
+    with naming(path):
+        check_listed(path)
+        try: x = np.lib.format.open_memmap(path, mode='r') # a map cannot be longer than the file
+        except Exception as e:
+            raise ValueError(f'{path} cannot be read as an array: {(str(e).splitlines() or [""])[0][:200]}') from None
+        check_limit(x.size, limits.MAX_BASIS, 'numbers', path)
+        if x.dtype.kind != 'f' or not np.isfinite(x).all():
+            raise ValueError(f'{path} holds {x.dtype.kind!r} values, expected finite floats')
+        if x.ndim != 2 or 0 in x.shape if shape is None else x.shape != shape:
+            raise ValueError(f'{path} is {x.shape}, expected {shape or "(directions, width)"}')
+        return torch.from_numpy(x.astype(np.float32))
 
 # %% ../../nbs/5_interop/08_release.ipynb #95ddfe74
 def read_pca(
@@ -47,7 +54,7 @@ def read_pca(
     m, d = components.shape
     std = read_array(file('pca_stdev'), (m,))
     if not ((std >= 0).all() and std[0] > 0 and (std.diff() <= 1e-6*std[0]).all()):
-        raise ValueError(f'{folder}/pca_stdev.npy is not a falling list of standard deviations')
+        raise ValueError(f'{file("pca_stdev")} is not a falling list of standard deviations')
     ratio = std**2/(std**2).sum()
     if file('pca_var_ratio').is_file(): ratio = read_array(file('pca_var_ratio'), (m,))
     if mean is None or file('style_mean').is_file(): mean = read_array(file('style_mean'), (d,))
@@ -96,13 +103,13 @@ def the_one(
     found:list[Path],
     folder:Path, # for the error
     what:str, # for the error
-    option:str, # the argument that decides
+    option:str, # what decides, for the error
 ) -> Path:
     "The only file found; the error says that there is none, or that there are several."
     if len(found) == 1: return found[0]
     if not found: raise FileNotFoundError(f'{folder} holds no {what}')
     listed = ', '.join(str(p.relative_to(folder)) for p in found[:5])
-    raise ValueError(f'{folder} holds {len(found)} of {what}: {listed}; name the one that is meant (`{option}`)')
+    raise ValueError(f'{folder} holds {len(found)} of {what}: {listed}; name the one that is meant, give {option} as well')
 
 # %% ../../nbs/5_interop/08_release.ipynb #43a19a27
 def find_motion(
@@ -118,7 +125,7 @@ def find_motion(
     if epoch is None: epoch = max(epochs.values(), default=None)
     name = 'modelR_latest.pth' if epoch is None else f'modelR_epoch_{epoch}.pth'
     found = [p for p, e in epochs.items() if e == epoch] or sorted(folder.rglob(name))
-    return the_one(found, folder, 'modelR_epoch_N.pth' if epoch is None else name, 'motion')
+    return the_one(found, folder, 'modelR_epoch_N.pth' if epoch is None else name, 'its path')
 
 # %% ../../nbs/5_interop/08_release.ipynb #f65f1346
 def find_release(
@@ -133,8 +140,8 @@ def find_release(
     if not folder.is_dir(): raise FileNotFoundError(f'there is no folder {folder}')
     if not image_generator:
         found = sorted(p for s in ('pt', 'pkl') for p in folder.rglob(f'*.{s}'))
-        image_generator = the_one(found, folder, 'image generator (*.pt)', 'image_generator')
-    if not pca: pca = the_one(sorted(p.parent for p in folder.rglob('pca_comp.npy')), folder, 'pca_comp.npy', 'pca')
+        image_generator = the_one(found, folder, 'image generator (*.pt)', 'its path')
+    if not pca: pca = the_one(sorted(p.parent for p in folder.rglob('pca_comp.npy')), folder, 'pca_comp.npy', 'the path of its folder')
     motion = Path(motion or find_motion(folder, epoch))
     m = re.search(r'_epoch_(\d+)', motion.name)
     beside = [motion.with_name(motion.name.replace('modelR', k)) for k in ('modelD_3d', 'modelD_img')]
@@ -162,34 +169,80 @@ def load_release(
     G_I = load_image_generator(files.image_generator)
     pca = read_pca(files.pca, None if (files.pca/'style_mean.npy').is_file() else G_I.mean_latent)
     if pca.components.shape[1] != G_I.latent_dim:
-        raise ValueError(f'{files.pca} is a basis of width {pca.components.shape[1]}, but {files.image_generator} has '
-                         f'codes of width {G_I.latent_dim}: they do not belong together')
+        raise ValueError(f'{files.pca} is a basis of latent width {pca.components.shape[1]}, but {files.image_generator} has '
+                         f'latent width {G_I.latent_dim}: they do not belong together')
     fit = basis_fit(pca, G_I)
     if fit > 2 and not any_basis:
         raise ValueError(f'{files.pca} was not measured on {files.image_generator}: the codes spread {fit:.3g} times '
-                         'as far, or as little, as the basis says (any_basis=True accepts it)')
+                         'as far, or as little, as the basis says (--any-basis, any_basis=True in Python, accepts it)')
     return Release(G_I, pca, read_motion_generator(files.motion, pca, lambda_), files)
 
 # %% ../../nbs/5_interop/08_release.ipynb #48c17ae6
+def in_its_layout(network:Generator) -> dict[str, torch.Tensor]:
+    "A StyleGAN2's tensors as the release's code scales them: it knows 0.01 as the mapping's learning rate only."
+    rescale = network.architecture['lr_multiplier']/.01
+    def scaled(k, v): return v*rescale if k.startswith('style.') and rescale != 1 else v
+    return {k: scaled(k, v).detach().cpu() for k, v in network.state_dict().items()}
+
+# %% ../../nbs/5_interop/08_release.ipynb #db3835ad
+def widened(network:Generator, state:dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    "Tensors of the published widths that give the same images; `ValueError` if the release's code has no such network."
+    a = network.architecture
+    wide = published_channels(a['resolution'])
+    if a['z_dim'] != a['w_dim'] or any(c > w for c, w in zip(a['channels'], wide)):
+        raise ValueError(f'the release\'s code builds one latent width for z and w, and widths {wide}; this generator '
+                         f'has z of {a["z_dim"]}, w of {a["w_dim"]}, and widths {tuple(a["channels"])}: it is not written')
+    with torch.device('meta'): shapes = Generator(**a | dict(channels=wide)).state_dict()
+    def larger(k, v):
+        if v.shape == shapes[k].shape: return v
+        out = torch.zeros(shapes[k].shape)
+        factor = math.sqrt(out.shape[2]/v.shape[2]) if k.endswith('conv.weight') else 1.
+        out[tuple(slice(n) for n in v.shape)] = v*factor
+        return out
+    return {k: larger(k, v) for k, v in state.items()}
+
+# %% ../../nbs/5_interop/08_release.ipynb #d2f042d0
+def write_sums(folder:Path):
+    "List the hashes of the files that `write_release` writes, as the program sha256sum does; readers compare them."
+    networks = sorted(folder.glob('model*_epoch_*.pth'))
+    files = [folder/'image_generator.pt', *networks, *sorted(folder.glob('pca_stats/*.npy'))]
+    lines = [f'{file_hash(p, 64)}  {p.relative_to(folder).as_posix()}\n' for p in files]
+    with atomic_path(folder/SUMS) as p: p.write_text(''.join(lines), encoding='utf-8')
+
+def its_options(a:dict, G_M:MotionGenerator) -> str:
+    "The options that the release's programs need for a run of these sizes."
+    return (f'--style_gan_size {a["resolution"]} --latent_dimension {a["w_dim"]} --n_mlp {a["n_mapping"]} '
+            f'--h_dim {G_M.hidden} --n_pca {len(G_M.b)} --w_residual {G_M.lambda_:g}')
+
+# %% ../../nbs/5_interop/08_release.ipynb #21c64841
+def check_for_its_code(network:Generator, G_M:MotionGenerator):
+    "`ValueError` for networks that the release's code cannot build."
+    if type(network) is not Generator or network.architecture.get('clamp'):
+        raise ValueError(f'the release knows unconditional StyleGAN2 only, this is {type(network).__name__}')
+    if G_M.eps_dim != G_M.latent_dim:
+        raise ValueError(f'the release\'s code has noise of the latent width, {G_M.latent_dim}; this has {G_M.eps_dim}')
+
 def write_release(
-    folder:str|Path, # receives image_generator.pt, pca_stats/ and three files model*_epoch_N.pth
+    folder:str|Path, # receives image_generator.pt, pca_stats/, three files model*_epoch_N.pth and SHA256SUMS
     image_generator:ImageGenerator, # a StyleGAN2
     pca:LatentPCA, # all directions
     motion_generator:MotionGenerator,
     epoch:int=0, # N
     video_discriminator:VideoDiscriminator|None=None,
     image_discriminator:PairImageDiscriminator|ContrastiveParts|None=None,
-):
+    for_its_code:bool=True, # widen narrow generators, so that the release's code can load them
+) -> str: # the options that the release's programs need
     "Write a run in the release's form, which does not hold the step size lambda: give it as --w_residual."
-    folder = Path(folder)
-    network = image_generator.network
-    if type(network) is not Generator:
-        raise ValueError(f'the release knows unconditional StyleGAN2 only, this is {type(network).__name__}')
-    rescale = network.architecture['lr_multiplier']/.01 # of the mapping network's weights; the layout knows 0.01 only
-    def scaled(k, v): return v*rescale if k.startswith('style.') and rescale != 1 else v
-    state = {k: scaled(k, v).cpu() for k, v in network.state_dict().items()}
-    with atomic_path(folder/'image_generator.pt') as p: torch.save({'g_ema': state}, p)
+    folder, network = Path(folder), image_generator.network
+    check_for_its_code(network, motion_generator)
+    narrow = in_its_layout(network)
+    wide = widened(network, narrow) if for_its_code else narrow
+    same = all(wide[k] is v for k, v in narrow.items())
+    with atomic_path(folder/'image_generator.pt') as p:
+        torch.save(dict(g_ema=wide) if same else dict(g_ema=wide, g_ema_narrow=narrow), p)
     write_pca(pca, folder/'pca_stats')
     networks = dict(modelR=motion_generator, modelD_3d=video_discriminator, modelD_img=image_discriminator)
     for name, net in networks.items():
-        if net is not None: write_release_file(net, folder/f'{name}_epoch_{epoch}.pth')
+        if net is not None: write_release_file(net, folder/f'{name}_epoch_{epoch}.pth', for_its_code)
+    write_sums(folder)
+    return its_options(network.architecture, motion_generator)

@@ -209,7 +209,7 @@ def put(k, v): return lambda s: s.__setitem__(k, v)
     ('motion', put('b', torch.zeros(7, dtype=torch.float64)), r'b is \(7,\) float64, expected \(7,\) float32'),
     ('motion', put('b', 'seven'), r'b is str, expected \(7,\) float32'),
     ('motion', put('w', torch.zeros(10, 30)), r'uses 30 directions, but the basis has 24'),
-    ('motion', put('enc_cell.weight_ih', torch.zeros(40, 32)), r'codes of width 32, but the basis is for width 24'),
+    ('motion', put('enc_cell.weight_ih', torch.zeros(40, 32)), r'codes of latent width 32, but the basis has latent width 24'),
     ('video', lambda s: s.pop('module.netD.scale1_layer0.0.bias'), r'looks like a video discriminator \(cross-domain.*missing netD.scale1_layer0.0.bias'),
     ('video', put('module.netD.scale0_layer1.1.weight', torch.ones(8)), r'unexpected netD.scale0_layer1.1.weight'),
     ('pair', put('module.netD.scale0_layer4.0.bias', torch.zeros(2)), r'looks like a pair image discriminator \(in-domain.*expected \(1,\)'),
@@ -351,7 +351,7 @@ def test_a_whole_run_in_the_releases_form(tmp_path):
     release = load_release(tmp_path)
     assert release.image_generator.fingerprint == G_I.fingerprint and torch.equal(release.motion_generator.components, pca.components[:7])
     assert release.files[3:] == (5, tmp_path/'modelD_3d_epoch_5.pth', tmp_path/'modelD_img_epoch_5.pth')
-    assert sorted(p.name for p in tmp_path.iterdir()) == ['image_generator.pt', 'modelD_3d_epoch_5.pth', 'modelD_img_epoch_5.pth', 'modelR_epoch_5.pth', 'pca_stats']
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['SHA256SUMS', 'image_generator.pt', 'modelD_3d_epoch_5.pth', 'modelD_img_epoch_5.pth', 'modelR_epoch_5.pth', 'pca_stats']
     with pytest.raises(ValueError, match='StyleGAN2 only'): write_release(tmp_path, ImageGenerator(Odd()), pca, nets[0])
 
 def test_a_generator_with_another_learning_rate_of_its_mapping(tmp_path):
@@ -372,4 +372,4 @@ def test_strangers_are_refused(tmp_path):
     assert load_release(folder, pca=other/'pca_stats/faces', any_basis=True).motion_generator.latent_dim == 24
     assert basis_fit(read_pca(folder/'pca_stats/faces'), G_I) < 1.2
     write_pca(small_basis(32), tmp_path/'wide')
-    with pytest.raises(ValueError, match='basis of width 32, but .*codes of width 24'): load_release(folder, pca=tmp_path/'wide')
+    with pytest.raises(ValueError, match='basis of latent width 32, but .* has latent width 24'): load_release(folder, pca=tmp_path/'wide')

@@ -7,7 +7,8 @@ __version__ = "0.1.0"
 __all__ = ['evaluate', 'fit_latent_pca', 'load_image_generator', 'load_motion_generator', 'sample_clips', 'shipped']
 
 # %% ../nbs/6_apps/03_public_names.ipynb #ce3e6310
-import mocogan_hd.data.sets, mocogan_hd.interop.biggan, mocogan_hd.interop.checkpoints, mocogan_hd.interop.stylegan2_variants
+import mocogan_hd.data.sets, mocogan_hd.interop.biggan
+import mocogan_hd.interop.checkpoints, mocogan_hd.interop.stylegan2_variants
 from .evaluation.evaluate import evaluate
 from .method.frozen_generator import load_image_generator, shipped
 from .method.latent_pca import fit_latent_pca

@@ -78,7 +78,7 @@ def modules_of_pages():
     for path, nb in CHAPTERS.items():
         found = re.findall(r'^#\|\s*default_exp (\S+)', '\n'.join(c.source for c in nb.cells), re.M)
         part = path.parent.name[2:]
-        if found and found not in ([f'{part}.{path.stem[3:]}'], ['__init__']): yield f'{name(path)} exports {found}'
+        if found and found not in ([f'{part}.{path.stem[3:]}'], ['__init__'], ['__main__']): yield f'{name(path)} exports {found}'
 
 
 def links():

@@ -27,6 +27,7 @@ def parsed(argv):
     p.add_argument('--hide-real', action='store_true', help='show no frame of the videos in the notebook')
     p.add_argument('--from-make', action='store_true', help='read everything from the environment, as make gives it')
     p.add_argument('more', nargs='*', metavar='NAME=VALUE', help='other parameters of the notebook, such as n_images=50000')
+    p.add_argument('--bad', choices=('skip', 'error'), default='', help='a damaged or short video: leave it out (skip), or stop before training')
     a = p.parse_intermixed_args(argv)
     if not a.from_make: return a, shlex.join(['python', 'tools/own_videos.py', *(argv if argv is not None else sys.argv[1:])])
     given = reproduce.from_make(('folder', 'name', 'results', *NUMBERS, 'more'))
@@ -48,7 +49,7 @@ def checked_name(name):
 def settings(a):
     "The parameters of the notebook that were given, in its types."
     more = dict(map(run_notebook.split, a.more))
-    given = {k: v for k in (*NUMBERS, 'preset') if (v := getattr(a, k))} | more
+    given = {k: v for k in (*NUMBERS, 'preset', 'bad') if (v := getattr(a, k))} | more
     given = run_notebook.parameters(NOTEBOOK, given)
     if given.get('minutes', 1) <= 0: raise Wrong(f'MINUTES={given["minutes"]}: expected more than 0')
     if given.get('seed', 0) < 0: raise Wrong(f'SEED={given["seed"]}: expected 0 or more')

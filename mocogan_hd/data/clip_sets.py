@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from ..core.basics import seeded, sub_seed
 from ..core.limits import MAX_FRAMES, check_limit
 from ..core.processes import Share
-from .video_files import Unusable
+from ..core.media_files import Unusable
 from ..method.clips import from_uint8
 
 # %% ../../nbs/4_data/10_clip_sets.ipynb #1748d537

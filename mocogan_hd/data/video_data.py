@@ -18,7 +18,9 @@ from ..core.limits import LimitError
 from ..method.clips import save_strip
 from .clip_sets import (Unread, Video, VideoSet, check_bad, default_test, held_out_groups, reason_of,
                                        resize_frames, split_videos, warn_left_out)
-from .video_files import ARCHIVES, Found, Unusable, VideoFile, content_hash, find_videos, open_video
+from ..core.media_files import ARCHIVES, Unusable, content_hash
+from .video_files import Found, find_videos, open_video
+from .image_files import VideoFile
 
 # %% ../../nbs/4_data/02_video_data.ipynb #c1a809dd
 def check_boxes(

@@ -18,7 +18,7 @@ from ..evaluation.evaluate import OPENERS
 from ..evaluation.feature_networks import KINDS
 from ..evaluation.frame_metrics import FrameNetwork
 from ..experiments.presets import clip_source
-from .checkpoints import read_torch
+from .pickles import read_torch
 from .weights_cache import weight_file
 from ..method.clips import from_uint8, to_uint8
 from ..method.frozen_generator import load_strictly

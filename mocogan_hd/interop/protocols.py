@@ -23,7 +23,8 @@ from ..evaluation.metrics import describe_clips
 from .published_networks import PUBLISHED, PublishedNetwork
 from .weights_cache import FILES, cache_folder
 from ..evaluation.statistics import Metric, Moments, ScoreSums, frechet_of_moments, inception_score, mean_of_moments, sum_over_processes
-from ..data.video_data import VideoFolder, resize_frames
+from ..data.video_data import VideoFolder
+from ..data.clip_sets import resize_frames
 
 # %% ../../nbs/5_interop/12_protocols.ipynb #f4c2879f
 OFFICIAL = {'fvd': ('i3d',), 'is': ('c3d', 'inception'), 'fid': ('inception',), 'acd': ('facenet',), 'lpips_drift': ('alex',), 'lpips_diversity': ('alex',)} # metric -> networks it is defined by

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
-from .checkpoints import read_torch
+from .pickles import read_torch
 from .weights_cache import weight_file
 from ..method.clips import to_uint8
 from ..method.frozen_generator import load_strictly

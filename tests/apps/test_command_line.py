@@ -8,7 +8,8 @@ import torch
 
 import goldens
 from mocogan_hd.core.basics import load_json
-from mocogan_hd.apps.command_line import clip_files, main, parser
+from mocogan_hd.apps.result_folders import clip_files
+from mocogan_hd.apps.command_line import main, parser
 from mocogan_hd.apps.result_folders import FORMATS
 from mocogan_hd.interop.checkpoint_files import inspect_path, load_generators, sort_paths
 from mocogan_hd.method.clips import save_strip

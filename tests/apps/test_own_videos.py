@@ -6,7 +6,10 @@ from mocogan_hd.core.basics import load_json
 from mocogan_hd.method.clips import save_mp4, save_strip
 from mocogan_hd.experiments.presets import experiment
 from mocogan_hd.evaluation.frame_embedding import FrameEmbedding
-from mocogan_hd.apps.own_videos import (RULES, advise, affordable, as_text, decided, grade, main_reason, novelty, own_experiment, picture_quality, read_numbers, small_channels)
+from mocogan_hd.apps.own_videos import (
+    RULES, advise, as_text, grade, main_reason, novelty, own_experiment,
+    picture_quality, read_numbers, small_channels)
+from mocogan_hd.apps.result_folders import affordable, decided
 from mocogan_hd.method.stylegan2 import Discriminator, Generator
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.data.video_data import VideoFolder

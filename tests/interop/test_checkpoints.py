@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 from mocogan_hd.interop.checkpoints import read_checkpoint
-from mocogan_hd.interop.pickles import read_pickled
+from mocogan_hd.interop.pickle_machine import read_pickled
 from mocogan_hd.method.frozen_generator import load_image_generator, save_image_generator
 from mocogan_hd.method.stylegan2 import Generator
 

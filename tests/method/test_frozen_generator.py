@@ -6,7 +6,7 @@ from torch import nn
 from mocogan_hd.core.basics import seeded
 from mocogan_hd.interop.any_module import FromModule
 from mocogan_hd.interop.biggan import BigGAN, FrozenBigGAN
-from mocogan_hd.interop.checkpoints import read_torch
+from mocogan_hd.interop.pickles import read_torch
 from mocogan_hd.interop.stylegan2_variants import ClassConditional, ConditionalGenerator, stylegan2
 from mocogan_hd.method.frozen_generator import (
     ImageGenerator, freeze, load_image_generator, load_strictly, read_header, save_image_generator, shipped)

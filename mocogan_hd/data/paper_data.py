@@ -18,7 +18,9 @@ import pandas as pd
 from PIL import Image
 from scipy import ndimage
 from ..core.basics import atomic_path, data_root, load_json, save_json
-from .video_files import Found, Unusable, VideoFile, find_videos, natural_key, open_video
+from .video_files import Found, find_videos, open_video
+from ..core.media_files import Unusable, natural_key
+from .image_files import VideoFile
 from .video_data import held_out_groups, resize_frames
 
 # %% ../../nbs/4_data/04_paper_data.ipynb #e99613bc

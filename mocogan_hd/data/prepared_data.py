@@ -17,7 +17,8 @@ from ..core.basics import atomic_path, file_hash
 from ..method.clips import from_uint8, strip
 from .video_data import Unread, Video, VideoFolder, VideoSet, default_test, reason_of, resize_frames, split_videos
 from ..core.prefetch import prefetch
-from .video_files import Unusable, find_videos, open_video, stamp
+from ..core.media_files import Unusable, stamp
+from .video_files import find_videos, open_video
 
 # %% ../../nbs/4_data/03_prepared_data.ipynb #31bc6164
 class Inspection(NamedTuple):

@@ -9,7 +9,7 @@ __all__ = ['VIDEO_SETS', 'SMALL_SETS', 'video_folder', 'folder_source']
 from pathlib import Path
 from ..core.basics import data_root
 from .video_data import VideoFolder, sky_timelapse, weizmann
-from .video_files import ARCHIVES
+from ..core.media_files import ARCHIVES
 from ..experiments.presets import ANY, register_source
 from ..method.toy_faces import DOMAINS
 

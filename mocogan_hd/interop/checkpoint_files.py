@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from ..core.basics import file_hash, load_json
 from ..data.video_data import VideoFolder
-from ..data.video_files import ARCHIVES
+from ..core.media_files import ARCHIVES
 from ..method.frozen_generator import load_image_generator
 from .release_networks import describe, kind_of, read_state
 from .release import find_release, load_release

@@ -7,12 +7,13 @@ from PIL import Image
 from mocogan_hd.data.video_data import (
     VideoFolder, VideoSet, Video, check_boxes, cut_grid, has_data, held_out_groups,
     imitate_weizmann, resize_frames, sky_timelapse, split_videos, weizmann)
-from mocogan_hd.data.video_files import natural_key
+from mocogan_hd.core.media_files import natural_key
 from mocogan_hd.core.prefetch import prefetch
 from mocogan_hd.core.basics import seeded, tensors_hash
 from mocogan_hd.core.processes import Share
 from mocogan_hd.method.clips import save_mp4
-from mocogan_hd.data.video_files import Unusable, read_strip
+from mocogan_hd.core.media_files import Unusable
+from mocogan_hd.data.video_files import read_strip
 from mocogan_hd.method.toy_faces import ToyFaces
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['frame_rate', 'describe_videos', 'describe_media', 'Inspected', 'inspect_paths']
 
-# %% ../../nbs/4_data/06_inspection.ipynb #9e7538bc
+# %% ../../nbs/4_data/06_inspection.ipynb #fef30165
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -16,13 +16,13 @@ from ..core.media_files import ARCHIVES, IMAGES, VIDEOS, Unusable
 from .image_files import image_size
 from .video_files import find_videos, open_usable, open_video
 
-# %% ../../nbs/4_data/06_inspection.ipynb #00827efb
+# %% ../../nbs/4_data/06_inspection.ipynb #1f25e92a
 def frame_rate(path:str|Path) -> float|None: # frames a second; None if no video says
     "The median frame rate of the videos of a file, folder or archive."
     rates = [video.rate for found in find_videos(path) if (video := open_video(found)).rate]
     return round(float(statistics.median(rates)), 3) if rates else None
 
-# %% ../../nbs/4_data/06_inspection.ipynb #5dca767f
+# %% ../../nbs/4_data/06_inspection.ipynb #679e4581
 def _span(values, unit):
     low, high = min(values), max(values)
     return f'{low:g} {unit}' if low == high else f'{low:g} to {high:g} {unit}'
@@ -44,7 +44,7 @@ def describe_videos(path:Path, most:int=5) -> str:
     bad = [f'{file} {why}' for file, why in islice(refused.items(), most)] + ['...']*(len(refused) > most)
     return f'{", ".join(said)}; {len(refused)} left out: {"; ".join(bad)}'
 
-# %% ../../nbs/4_data/06_inspection.ipynb #6bc4cf36
+# %% ../../nbs/4_data/06_inspection.ipynb #fc2f465d
 def _describe_plan(path):
     plan = load_json(path/'plan.json')
     known = ', '.join(f'{key} {plan[key]}' for key in ('preset', 'resolution', 'n_frames') if key in plan)
@@ -63,7 +63,7 @@ def describe_media(path:str|Path) -> str|None: # None: something else
     w, h = image_size(path)
     return f'an image of {w}x{h}'
 
-# %% ../../nbs/4_data/06_inspection.ipynb #07c16566
+# %% ../../nbs/4_data/06_inspection.ipynb #dfa5060f
 class Inspected(NamedTuple):
     "A path, what it holds or why that cannot be said, and which of the two."
     path:Path
@@ -80,7 +80,8 @@ def _describe(path, otherwise):
         try: return otherwise(path)
         except Exception as e:
             if not (files := _model_files(path)): raise
-            return f'a folder with {", ".join(files[:4])}{", ..." if len(files) > 4 else ""}; it cannot be used as it is: {e}'
+            names = ', '.join(files[:4]) + (', ...' if len(files) > 4 else '')
+            return f'a folder with {names}; it cannot be used as it is: {e}'
     return describe_media(path) or otherwise(path)
 
 def inspect_paths(

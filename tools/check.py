@@ -159,7 +159,8 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.ImportFrom):
             parts = (node.module or '').split('.')
-            if node.level == 2: yield parts[0], parts[-1]
+            if node.level == 2 and len(parts) == 1: yield from ((parts[0], a.name) for a in node.names)
+            elif node.level == 2: yield parts[0], parts[-1]
             elif node.level == 1: yield path.parent.name, parts[-1]
             elif parts[0] == 'mocogan_hd' and len(parts) > 2: yield parts[1], parts[2]
         elif isinstance(node, ast.Import):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 import torch
 from ..core.limits import check_limit, naming
+from .any_module import load_registrations
 from .biggan import BigGAN
 from .biggan_files import looks_like_biggan, read_biggan
 from .pickle_machine import Made, read_pickled
@@ -318,3 +319,4 @@ def read_checkpoint(
     with naming(path): return read_known(Path(path), file_head(path))
 
 READERS.insert(0, read_checkpoint)
+load_registrations() # the user's own kinds of generators

@@ -52,6 +52,8 @@ def read_pca(
     def file(name): return Path(folder)/f'{name}.npy'
     components = read_array(file('pca_comp'))
     m, d = components.shape
+    if not ((components.norm(dim=1) - 1).abs() < .01).all():
+        raise ValueError(f'{file("pca_comp")} does not hold directions of length 1: it is damaged or no basis')
     std = read_array(file('pca_stdev'), (m,))
     if not ((std >= 0).all() and std[0] > 0 and (std.diff() <= 1e-6*std[0]).all()):
         raise ValueError(f'{file("pca_stdev")} is not a falling list of standard deviations')

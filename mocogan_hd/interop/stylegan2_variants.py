@@ -143,7 +143,7 @@ def check_sizes(
 def check_stylegan2(clamp:float|None=None, n_mapping:int=8, n_classes:int=1, n_colors:int=3, **sizes):
     "`ValueError` for an architecture that no StyleGAN2 has."
     sizes.pop('lr_multiplier', None)
-    check_sizes(limits.MAX_LAYERS, n_mapping=n_mapping)
+    check_sizes(limits.MAX_LAYERS, n_mapping=n_mapping, widths=len(sizes.get('channels') or [8]))
     check_sizes(limits.MAX_CLASSES, n_classes=n_classes)
     check_sizes(limits.MAX_WIDTH, **{k: v for k, v in sizes.items() if v is not None})
     if n_colors not in (1, 3, 4): raise ValueError(f'{n_colors!r:.40} colours: 1, 3 or 4 are expected')

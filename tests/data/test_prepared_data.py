@@ -1,5 +1,6 @@
 "The prepared file: the same clips as the files it came from, whole or not at all; and the table of what is in a folder."
-import pickle, struct, zipfile
+import json, pickle, resource, struct, time, warnings, zipfile
+from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
 from mocogan_hd.method.frozen_generator import load_image_generator
@@ -7,6 +8,8 @@ from mocogan_hd.method.clips import save_mp4, save_strip
 from mocogan_hd.data.prepared_data import PreparedSet, inspect_videos, prepare
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method.image_training import ImageTraining, train_image_generator
+from mocogan_hd.data.clip_sets import Video, VideoSet
+from mocogan_hd.core.media_files import Unusable
 from mocogan_hd.data.video_data import VideoFolder, has_data, imitate_weizmann, weizmann
 
 @pytest.fixture(scope='module')
@@ -70,8 +73,8 @@ def test_unusable_videos_stay_in_the_report(tmp_path, folder):
     (tmp_path/'v').mkdir()
     for f in (folder/'calm').iterdir(): (tmp_path/'v'/f.name).write_bytes(f.read_bytes())
     (tmp_path/'v'/'gone.mp4').write_bytes(b'')
-    with pytest.raises(ValueError, match='gone.mp4 is empty'): prepare(tmp_path/'v', tmp_path/'a.safetensors', 16)
-    with pytest.warns(UserWarning, match='gone.mp4'): prepare(tmp_path/'v', tmp_path/'a.safetensors', 16, bad='skip')
+    with pytest.raises(ValueError, match='gone.mp4 is empty'): prepare(tmp_path/'v', tmp_path/'a.safetensors', 16, bad='error')
+    with pytest.warns(UserWarning, match='gone.mp4'): prepare(tmp_path/'v', tmp_path/'a.safetensors', 16)
     with pytest.warns(UserWarning): original = VideoFolder(tmp_path/'v', 16, bad='skip')
     same(PreparedSet(tmp_path/'a.safetensors'), original)
     assert PreparedSet(tmp_path/'a.safetensors').report().reason.iloc[-1] == 'is empty (0 bytes)'
@@ -91,7 +94,7 @@ def test_a_stopped_preparation_leaves_nothing(tmp_path, source, monkeypatch):
 def test_a_file_that_breaks_while_it_is_prepared_is_named(tmp_path, folder):
     (tmp_path/'v').mkdir()
     for f in (folder/'calm').iterdir(): (tmp_path/'v'/f.name).write_bytes(f.read_bytes())
-    source = VideoFolder(tmp_path/'v', 16, keep=False, bad='skip')
+    source = VideoFolder(tmp_path/'v', 16, keep=False, bad='error')
     (tmp_path/'v'/'1.png').write_bytes(b'')
     with pytest.raises(ValueError, match='1.png has changed'): prepare(source, tmp_path/'set.safetensors')
     assert not (tmp_path/'set.safetensors').exists()
@@ -161,3 +164,105 @@ def test_a_folder_without_a_usable_video(tmp_path):
     seen = inspect_videos(tmp_path)
     assert seen.sheet is None and seen.names == [] and seen.table.usable.tolist() == [False]
     with pytest.raises(FileNotFoundError, match='no folder'): inspect_videos(tmp_path/'x')
+
+# --- every byte counts
+
+def without(path, *keys):
+    "The file as an earlier version wrote it: without these entries in its header."
+    data = path.read_bytes(); length, = struct.unpack('<Q', data[:8])
+    header = json.loads(data[8:8 + length])
+    for k in keys: header['__metadata__'].pop(k)
+    new = json.dumps(header).encode(); new += b' '*(-len(new) % 8)
+    path.write_bytes(struct.pack('<Q', len(new)) + new + data[8 + length:])
+
+def tiny(n=3, length=4, side=4, name='video {}.mp4', rate=25., **options):
+    frames = torch.arange(n*length, dtype=torch.int64).remainder(251).byte().view(n, length, 1, 1, 1).expand(n, length, 3, side, side)
+    return VideoSet([Video(name.format(i), '', f'{i}', length, (side, side), lambda i=i: frames[i], rate=rate) for i in range(n)], side, 'tiny', 'hash', **options)
+
+def test_a_flipped_bit_anywhere_is_noticed(tmp_path):
+    path, = prepare(tiny(), tmp_path/'set.safetensors'); data = path.read_bytes()
+    want, tried = PreparedSet(path), 0
+    for at in [*range(0, len(data), 5), *range(8)]:
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1:]); tried += 1
+        with pytest.raises((ValueError, FileNotFoundError), match=f'^{path}'): PreparedSet(path)
+    for size in range(0, len(data), 41):
+        path.write_bytes(data[:size]); tried += 1
+        with pytest.raises(ValueError, match=f'^{path}'): PreparedSet(path)
+    assert tried > 500
+
+def test_hostile_headers_end_in_a_message(tmp_path):
+    path, = prepare(tiny(), tmp_path/'set.safetensors')
+    without(path, 'header_sha256', 'layout'); assert len(PreparedSet(path)) == 3
+    data = path.read_bytes(); length, = struct.unpack('<Q', data[:8]); header = json.loads(data[8:8 + length])
+    def attempt(new):
+        raw = new if isinstance(new, bytes) else json.dumps(new).encode()
+        path.write_bytes(struct.pack('<Q', len(raw)) + raw + data[8 + length:])
+        with pytest.raises(ValueError, match=f'^{path}'): PreparedSet(path)
+    for bad in (b'['*100_000, b'{"a":'*100_000, b'\xff'*99, b'[]', b'null', b'{}', b'{"__metadata__": [], "frames": {}}'): attempt(bad)
+    for key in header['__metadata__']:
+        attempt(header | dict(__metadata__={k: v for k, v in header['__metadata__'].items() if k != key}))
+        for value in ('', 'null', '[]', '[1]', '{"a": 1}', '-1', '1e999', '["x"]'):
+            if key in ('content_hash', 'fingerprint', 'shard') or (key, value) == ('unread', '[]'): continue
+            attempt(header | dict(__metadata__=header['__metadata__'] | {key: value}))
+
+def test_older_files_without_checksum_of_the_header_open(tmp_path, folder, source):
+    paths = prepare(source, tmp_path/'set.safetensors', shard_bytes=40_000)
+    for p in paths: without(p, 'header_sha256', 'layout')
+    same(PreparedSet(tmp_path/'set.safetensors'), source)
+
+def test_shards_of_two_preparations_do_not_mix(tmp_path):
+    old = prepare(tiny(7), tmp_path/'set.safetensors', shard_bytes=500); saved = {p: p.read_bytes() for p in old} # 2 2 2 1
+    new = prepare(tiny(7), tmp_path/'set.safetensors', shard_bytes=600) # 3 3 1
+    assert sorted(tmp_path.iterdir()) == sorted(new) and len(PreparedSet(tmp_path/'set.safetensors')) == 7, 'older shards are gone'
+    one = prepare(tiny(7), tmp_path/'set.safetensors'); assert sorted(tmp_path.iterdir()) == one
+
+# --- a video that turns out to be damaged
+
+@pytest.mark.parametrize('reason', ['is damaged at frame 3', 'q"'*200, '\u89c6'*200, ''])
+@pytest.mark.parametrize('shard_bytes', [None, 500])
+def test_a_video_that_cannot_be_decoded_is_left_out(tmp_path, reason, shard_bytes):
+    source = tiny(5)
+    def broken(): raise Unusable(Path('video 3.mp4'), reason)
+    source.videos[3] = Video('video 3.mp4', '', '3', 4, (4, 4), broken, rate=25.)
+    with pytest.warns(UserWarning) as caught: prepare(source, tmp_path/'set.safetensors', shard_bytes=shard_bytes)
+    assert str(caught[0].message).endswith('1 of 5 videos in tiny cannot be used and are left out')
+    p = PreparedSet(tmp_path/'set.safetensors')
+    assert [v.name for v in p.videos] == [f'video {i}.mp4' for i in (0, 1, 2, 4)] and [u.name for u in p.unread] == ['video 3.mp4']
+    for v in p.videos: assert torch.equal(v.read(), source.videos[int(v.group)].read())
+    source.bad = 'error'
+    with pytest.raises(Unusable): prepare(source, tmp_path/'other.safetensors')
+
+def test_no_video_that_can_be_decoded(tmp_path):
+    def broken(): raise Unusable(Path('a.mp4'), 'is damaged')
+    source = VideoSet([Video('a.mp4', '', 'a', 4, (4, 4), broken)], 4, 'tiny', 'hash')
+    with pytest.raises(ValueError, match='no video in tiny can be read: a.mp4 is damaged'): prepare(source, tmp_path/'set.safetensors')
+    assert not list(tmp_path.iterdir())
+
+# --- rates and time
+
+def test_the_rate_is_stored_and_can_be_changed(tmp_path, folder):
+    prepare(tiny(length=20, rate=24.), tmp_path/'set.safetensors')
+    p, q = PreparedSet(tmp_path/'set.safetensors'), PreparedSet(tmp_path/'set.safetensors', fps=12)
+    assert (p.clip_rate(), p.clip_rate(2), q.clip_rate()) == (24, 12, 12) and p.fingerprint != q.fingerprint
+    assert torch.equal(q.videos[1].read(), p.videos[1].read()[::2]) and torch.equal(pickle.loads(pickle.dumps(q)).clips(3, 4, 0), q.clips(3, 4, 0))
+    assert PreparedSet(tmp_path/'set.safetensors', fps=24).fingerprint == p.fingerprint
+    prepare(tiny(rate=None), tmp_path/'set.safetensors'); assert PreparedSet(tmp_path/'set.safetensors').clip_rate() is None
+
+def test_a_single_prepared_video_is_split_in_time(tmp_path):
+    prepare(tiny(1, 20), tmp_path/'set.safetensors')
+    train, test = (PreparedSet(tmp_path/'set.safetensors', s, split_by='time') for s in ('train', 'test'))
+    assert (train.videos[0].n_frames, test.videos[0].n_frames) == (16, 4) and train.fingerprint != test.fingerprint
+
+# --- many videos
+
+@pytest.mark.parametrize('shard_bytes', [None, 30_000])
+def test_twenty_thousand_videos(tmp_path, shard_bytes):
+    prepare(tiny(20_000, 5, 8, '{}'), tmp_path/'set.safetensors', shard_bytes=shard_bytes)
+    maps = lambda: Path('/proc/self/maps').read_text().count('set-') + Path('/proc/self/maps').read_text().count('set.') if Path('/proc/self/maps').exists() else 0
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, files[1]), files[1]))
+    try:
+        p = PreparedSet(tmp_path/'set.safetensors', 'train')
+        for v in p.videos: v.read()
+        assert len(p) == 16_000 and maps() <= 4 and p.clips(100, 5, 0).shape == (100, 5, 3, 8, 8)
+    finally: resource.setrlimit(resource.RLIMIT_NOFILE, files)

@@ -37,7 +37,7 @@ def test_a_failed_notebook_stays_with_its_error_and_fails_the_command(tmp_path):
 def test_wrong_parameters_fail_before_anything_runs(tmp_path, tag, given, message):
     write(tmp_path/'a.ipynb', tag=tag)
     r = run(tmp_path, 'run_notebook.py', 'a.ipynb', 'out/a.ipynb', given)
-    assert r.returncode == 1 and message in r.stderr and not (tmp_path/'out').exists()
+    assert r.returncode == 2 and message in r.stderr and not (tmp_path/'out').exists()
 
 def test_readme_links_start_at_the_root(tmp_path):
     (tmp_path/'nbs').mkdir()
@@ -57,7 +57,7 @@ def test_unchanged_names_the_file_that_differs(tmp_path):
 
 def test_an_unknown_preset_is_named_with_the_allowed_ones(tmp_path):
     r = run(root, 'reproduce.py', '--preset', 'toy_facs', '--results', str(tmp_path/'runs'))
-    assert r.returncode == 1 and "'toy_facs'" in r.stderr and 'smoke' in r.stderr and not (tmp_path/'runs').exists()
+    assert r.returncode == 2 and "'toy_facs'" in r.stderr and 'smoke' in r.stderr and not (tmp_path/'runs').exists()
 
 # --- several GPUs: pretended, a GPU here is a number in CUDA_VISIBLE_DEVICES
 
@@ -101,7 +101,7 @@ def test_a_notebook_is_shown_its_gpu(tmp_path):
     r = subprocess.run([sys.executable, tools/'run_notebook.py', '--gpus', '2', 'a.ipynb', 'out/a.ipynb'], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert r.returncode == 0 and 'sees 6\n' in r.stdout, r
     r = run(tmp_path, 'run_notebook.py', '--gpus', 'two', 'a.ipynb', 'out/a.ipynb')
-    assert r.returncode == 1 and "--gpus wants a number, got ['two']" in r.stderr
+    assert r.returncode == 2 and "--gpus wants a number, got ['two']" in r.stderr
 
 def test_the_matrix_asks_for_gpus_where_there_are_some():
     "where there are none, `make reproduce` of `make test` runs the same file"
@@ -116,7 +116,7 @@ def test_processes_reach_the_notebooks_that_have_them():
     assert r.returncode == 0, r.stderr
     assert sum('run_notebook.py' in line and ' processes=2' in line for line in (r.stdout + r.stderr).splitlines()) == 1 + 1 + 2*len(VARIANTS) # all but the tables
     r = subprocess.run([sys.executable, 'tools/reproduce.py', '--preset', 'smoke', '--results', 'no/such', '--processes', '2', '--gpus', '2', '--dry-run'], cwd=root, capture_output=True, text=True)
-    assert r.returncode == 1 and 'choose' in r.stderr and not (root/'no').exists()
+    assert r.returncode == 2 and 'choose' in r.stderr and not (root/'no').exists()
 
 # --- overrides
 
@@ -129,13 +129,17 @@ def test_wrong_overrides_are_one_line_and_exit_code_2(tmp_path, overrides, says)
     r = reproduce('--results', tmp_path/'runs', '--overrides', overrides)
     assert r.returncode == 2 and says in r.stderr and len(r.stderr.splitlines()) == 1 and not (tmp_path/'runs').exists()
 
-def test_overrides_reach_the_notebooks_that_have_them():
-    r = subprocess.run([sys.executable, '-m', 'snakemake', '--cores', '1', '--nolock', '--dry-run', '--printshellcmds', '--config', 'preset=smoke', 'results=no/such',
-                        'overrides=motion.steps=10+evaluation.n_clips=48'], cwd=root, capture_output=True, text=True)
-    assert r.returncode == 0, r.stderr
-    given = """ 'overrides={"motion.steps": 10, "evaluation.n_clips": 48}'"""
-    commands = [line for line in (r.stdout + r.stderr).splitlines() if 'run_notebook.py' in line]
-    assert sum(given in line for line in commands) == 1 + 1 + 2*len(VARIANTS) == len(commands) - 1 # all but the tables
+def test_overrides_reach_the_notebooks_that_have_them(monkeypatch):
+    "by the environment, for no shell reads them"
+    sys.path.insert(0, str(tools))
+    import run_notebook
+    from mocogan_hd.experiments.arguments import REQUEST, as_json, read_request
+    monkeypatch.chdir(root)
+    monkeypatch.setenv(REQUEST, as_json(read_request('smoke', overrides='motion.steps=10+evaluation.n_clips=48', results='1e5')))
+    for name in ('1_image_generator', '2_motion_generator', '3_evaluate', '4_tables'):
+        source, output, given = run_notebook.requested(name, 'x', {})
+        assert source == f'nbs/3_experiments/run/{name}.ipynb' and output == Path(f'1e5/smoke/x/{name}.ipynb') and given['results'] == '1e5'
+        assert given.get('overrides') == (None if name == '4_tables' else {'motion.steps': 10, 'evaluation.n_clips': 48})
 
 def test_a_dry_run_takes_overrides_and_writes_none(tmp_path):
     r = reproduce('--results', tmp_path, '--overrides', 'motion.steps=10', '--dry-run')

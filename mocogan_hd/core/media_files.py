@@ -101,13 +101,16 @@ def _opened(member):
             f.seek(member.offset)
             yield f
 
-def source(file:Path|Member): # what decoders open: a path, or a binary file object
+@contextlib.contextmanager
+def source(file:Path|Member): # yields what decoders open: a path, or a binary file object
     "A file as decoders take it."
-    if not isinstance(file, Member): return file
-    data = SpooledTemporaryFile(max_size=2**25)
-    data.writelines(file.chunks())
-    data.seek(0)
-    return data
+    if not isinstance(file, Member):
+        yield file
+        return
+    with SpooledTemporaryFile(max_size=2**25) as data:
+        data.writelines(file.chunks())
+        data.seek(0)
+        yield data
 
 def file_size(file:Path|Member) -> int: return file.size if isinstance(file, Member) else file.stat().st_size
 

@@ -50,7 +50,7 @@ FORMATS = ('PNG', 'JPEG', 'BMP', 'WEBP', 'TIFF', 'PPM') # the only ones that Pil
 def _image(file):
     with naming(file, 'an image'):
         bound(file, file_size(file), MAX_IMAGE_BYTES, 'bytes of image')
-        with Image.open(source(file), formats=FORMATS) as im:
+        with source(file) as data, Image.open(data, formats=FORMATS) as im:
             bound(file, im.width*im.height, MAX_PIXELS, 'pixels')
             if im.format in ('PNG', 'WEBP') and getattr(im, 'n_frames', 1) > 1:
                 raise Unusable(file, 'is an animation: make it a .gif or .mp4 to have it read as a video')

@@ -30,9 +30,8 @@ _OPTIONS = dict(protocol_whitelist='file', format_whitelist=_CONTAINERS)
 @contextlib.contextmanager
 def _opened(file):
     "The container and its video stream."
-    data = source(file)
-    if isinstance(data, Path): data = f'file:{data}'
-    with naming(file, 'a video'), av.open(data, mode='r', options=_OPTIONS) as container:
+    with (source(file) as data, naming(file, 'a video'),
+          av.open(f'file:{data}' if isinstance(data, Path) else data, mode='r', options=_OPTIONS) as container):
         if not container.streams.video: raise Unusable(file, 'holds no video stream')
         stream = container.streams.best('video')
         bound(file, stream.codec_context.width*stream.codec_context.height, MAX_PIXELS, 'pixels a frame')

@@ -30,7 +30,7 @@ def changes(part):
     "every setting of a part with another value of its type"
     for name, value in asdict(getattr(experiment('smoke'), part)).items():
         other = {'penalty': 'channel', 'image_loss': 'none', 'dv_norm': None, 'contrastive_form': 'release', 'precision': 'bfloat16', 'video_resolution': 16, 'condition_on_first': True,
-                 'augment': ['colour'], 'channels': [32, 32, 8], 'd_channels': [32, 32, 8], 'resolution': 8, 'path_length_weight': 1., 'network': 'embedding'}.get(name)
+                 'augment': ['colour'], 'channels': [32, 32, 8], 'd_channels': [32, 32, 8], 'resolution': 64, 'path_length_weight': 1., 'network': 'embedding'}.get(name)
         if name in ('chunk', 'kept_chunks', 'compile'): continue
         if name in ('dv_norm',): yield name, None
         elif other is not None: yield name, other

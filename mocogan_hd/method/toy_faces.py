@@ -8,13 +8,15 @@ __all__ = ['IDENTITY', 'MOTION', 'DOMAINS', 'render', 'sample_motion', 'ToyFaces
 # %% ../../nbs/1_method/02_toy_faces.ipynb #3db34aeb
 import math
 import torch
+from fastcore.basics import patch
 from ..core.basics import seeded
 from ..core.processes import Share
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c005
-IDENTITY = ('skin', 'hair', 'eyes', 'background', 'face_width', 'face_height', 'hair_length', 'eye_size', 'eye_distance')
+IDENTITY = ('skin', 'hair', 'eyes', 'background', 'face_width', 'face_height', 'hair_length',
+            'eye_size', 'eye_distance')
 MOTION = {'yaw': (-35., 35.), 'pitch': (-20., 20.), 'roll': (-20., 20.), # degrees
-          'mouth': (0., 1.), 'smile': (-1., 1.), 'blink': (0., 1.)}       # closed..open, sad..happy, open..shut
+          'mouth': (0., 1.), 'smile': (-1., 1.), 'blink': (0., 1.)}      # closed..open, sad..happy, open..shut
 DOMAINS = ('people', 'robots')
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c007
@@ -47,83 +49,98 @@ def _features(x, y, m, d):
     squeeze = yaw.cos()
     return (x - .42*yaw.sin())/squeeze, y - .42*pitch.sin(), .17 + .07*d['eye_distance']
 
+def _bend(u, v, m, w):
+    "The mouth's height coordinate, bent by the smile; `w` is half its width."
+    return v - .30 + .10*m['smile']*((u/w)**2 - .4)*(u.abs() < 1.3*w)
+
+# %% ../../nbs/1_method/02_toy_faces.ipynb #2ae982c5
 def _person(c, x, y, m, d, u, v, eye_x):
     "Draw a person on canvas `c`; (x, y) head coordinates, (u, v) feature coordinates."
     one = torch.ones_like(d['skin'])
     skin = _palette(d['skin'][:, 0, 0], (92, 58, 42), (158, 104, 72), (226, 172, 134), (252, 220, 196))
     hair = _palette(d['hair'][:, 0, 0], (28, 22, 30), (110, 52, 24), (196, 78, 30), (240, 204, 110))
-    iris = _palette(d['eyes'][:, 0, 0], (70, 36, 10), (30, 120, 60), (40, 110, 220))
-    rx, ry = .42 + .12*d['face_width'], .52 + .12*d['face_height']
-    length = .15 + .75*d['hair_length']
-    c = _paint(c, torch.minimum(_ellipse(x, y + .14, rx + .11, ry + .02),
-                                _box(x, y - length/2 + .1, rx + .09, length/2 + .1, .12*one)), hair*.8 - .1)
+    rx, ry, length = .42 + .12*d['face_width'], .52 + .12*d['face_height'], .15 + .75*d['hair_length']
+    behind = torch.minimum(_ellipse(x, y + .14, rx + .11, ry + .02),
+                           _box(x, y - length/2 + .1, rx + .09, length/2 + .1, .12*one))
+    c = _paint(c, behind, hair*.8 - .1)
     c = _paint(c, _ellipse(x, y, rx, ry), skin)
-    fringe = torch.maximum(_ellipse(x, y + .1, rx + .06, ry), v + .30)
-    c = _paint(c, fringe, hair)
-    c = _paint(c, _ellipse(u, v - .10, .045*one, .09*one), skin*.75 - .15)
-    opening = 1 - .88*m['blink']
-    size = .105 + .05*d['eye_size']
+    c = _paint(c, torch.maximum(_ellipse(x, y + .1, rx + .06, ry), v + .30), hair) # the fringe
+    c = _paint(c, _ellipse(u, v - .10, .045*one, .09*one), skin*.75 - .15) # the nose
+    return _person_features(c, m, d, u, v, eye_x)
+
+# %% ../../nbs/1_method/02_toy_faces.ipynb #63d2bdec
+def _person_features(c, m, d, u, v, eye_x):
+    "Eyes with lids, and a mouth."
+    iris = _palette(d['eyes'][:, 0, 0], (70, 36, 10), (30, 120, 60), (40, 110, 220))
+    size, opening = .105 + .05*d['eye_size'], 1 - .88*m['blink']
     for side in (-1, 1):
         ex, ey = u - side*eye_x, v + .06
-        c = _paint(c, _ellipse(ex, ey, size, size*opening), one[:, 0, 0, None].expand(-1, 3))
-        ball = torch.maximum(_ellipse(ex, ey, .62*size, .62*size), _ellipse(ex, ey, size, size*opening))
-        c = _paint(c, ball, iris)
-    return _mouth(c, u, v, m, torch.tensor([[.35, -.75, -.7]]).to(c).expand(len(c), 3))
+        white = _ellipse(ex, ey, size, size*opening)
+        c = _paint(c, white, torch.ones_like(iris))
+        c = _paint(c, torch.maximum(_ellipse(ex, ey, .62*size, .62*size), white), iris)
+    w, red = .21 + .05*m['smile'].abs(), torch.tensor([[.35, -.75, -.7]]).to(c).expand(len(c), 3)
+    return _paint(c, _ellipse(u, _bend(u, v, m, w), w, .035 + .12*m['mouth']), red)
 
-def _mouth(c, u, v, m, colour):
-    "A mouth that opens and smiles."
-    w = .21 + .05*m['smile'].abs()
-    bent = v - .30 + .10*m['smile']*((u/w)**2 - .4)*(u.abs() < 1.3*w)
-    return _paint(c, _ellipse(u, bent, w, .035 + .12*m['mouth']), colour)
-
+# %% ../../nbs/1_method/02_toy_faces.ipynb #96aaad2b
 def _robot(c, x, y, m, d, u, v, eye_x):
-    "Draw a robot: the same motion, another look."
+    "Draw a robot: the same motion, another appearance."
     one = torch.ones_like(d['skin'])
     metal = _palette(d['skin'][:, 0, 0], (70, 78, 96), (120, 132, 140), (176, 186, 190), (226, 220, 200))
     trim = _palette(d['hair'][:, 0, 0], (200, 50, 40), (236, 150, 30), (60, 160, 90), (50, 90, 200))
-    lamp = _palette(d['eyes'][:, 0, 0], (255, 90, 60), (250, 240, 90), (70, 240, 250))
-    rx, ry = .42 + .12*d['face_width'], .46 + .12*d['face_height']
-    mast = .12 + .3*d['hair_length']
+    rx, ry, mast = .42 + .12*d['face_width'], .46 + .12*d['face_height'], .12 + .3*d['hair_length']
     c = _paint(c, _box(x, y + ry + mast/2 - .08, .045*one, mast/2, .01*one), metal*.6 - .2)
     c = _paint(c, _ellipse(x, y + ry + mast - .08, .09*one, .09*one), trim)
     c = _paint(c, _box(x, y, rx + .12, .16*one, .04*one), trim)
-    c = _paint(c, _box(x, y, rx, ry, .1*one), metal)
-    c = _paint(c, torch.maximum(_box(x, y, rx, ry, .1*one), v + .28), trim)
-    opening = 1 - .88*m['blink']
-    size = .11 + .05*d['eye_size']
+    head = _box(x, y, rx, ry, .1*one)
+    c = _paint(c, head, metal)
+    c = _paint(c, torch.maximum(head, v + .28), trim)
+    return _robot_features(c, m, d, u, v, eye_x, metal)
+
+# %% ../../nbs/1_method/02_toy_faces.ipynb #16cff02c
+def _robot_features(c, m, d, u, v, eye_x, metal):
+    "Lamps and a grille in their frames."
+    one = torch.ones_like(d['skin'])
+    lamp = _palette(d['eyes'][:, 0, 0], (255, 90, 60), (250, 240, 90), (70, 240, 250))
+    size, opening = .11 + .05*d['eye_size'], 1 - .88*m['blink']
     for side in (-1, 1):
         ex, ey = u - side*eye_x, v + .05
         c = _paint(c, _box(ex, ey, size + .03, size + .03, .02*one), metal*.3 - .65)
         c = _paint(c, _box(ex, ey, size, size*opening, .01*one), lamp)
     w = .24 + .04*m['smile'].abs()
-    bent = v - .30 + .10*m['smile']*((u/w)**2 - .4)*(u.abs() < 1.3*w)
+    bent = _bend(u, v, m, w)
     c = _paint(c, _box(u, bent, w, .05 + .11*m['mouth'], .01*one), metal*.2 - .75)
     return _paint(c, _box(u, bent, w - .03, .012 + .08*m['mouth'], .01*one), lamp, alpha=.8)
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c010
+def _check(identity, motion, domain):
+    "Refuse what cannot be drawn."
+    if domain not in DOMAINS: raise ValueError(f'domain {domain!r} is unknown: choose one of {", ".join(DOMAINS)}')
+    fits = identity.shape[-1] == len(IDENTITY) and motion.shape[-1] == len(MOTION) and len(identity) == len(motion)
+    if not fits: raise ValueError(f'expected identity (N, {len(IDENTITY)}) and motion (N, {len(MOTION)}), '
+                                  f'not {tuple(identity.shape)} and {tuple(motion.shape)}')
+
+# %% ../../nbs/1_method/02_toy_faces.ipynb #c9fee97c
 def render(
     identity:torch.Tensor, # (N, 9) in [0, 1], columns as in `IDENTITY`
     motion:torch.Tensor, # (N, 6), columns and units as in `MOTION`
     domain:str='people', # 'people' or 'robots'
     resolution:int=32, # pixels a side
 ) -> torch.Tensor: # (N, 3, H, W) in [-1, 1]
-    "Draw faces. A pure function: the same factors give the same picture."
-    if domain not in DOMAINS: raise ValueError(f'domain {domain!r} is unknown: choose one of {", ".join(DOMAINS)}')
-    if identity.shape[-1] != len(IDENTITY) or motion.shape[-1] != len(MOTION) or len(identity) != len(motion):
-        raise ValueError(f'expected identity (N, {len(IDENTITY)}) and motion (N, {len(MOTION)}), not {tuple(identity.shape)} and {tuple(motion.shape)}')
+    "Draw faces. The same factors give the same image."
+    _check(identity, motion, domain)
     d = {k: identity[:, i, None, None] for i, k in enumerate(IDENTITY)}
     m = {k: motion[:, i, None, None] for i, k in enumerate(MOTION)}
-    side = ((torch.arange(resolution, device=identity.device, dtype=identity.dtype) + .5)*2/resolution - 1) * .9 # the head fills the picture
+    side = ((torch.arange(resolution, device=identity.device, dtype=identity.dtype) + .5)*2/resolution - 1) * .9
     py, px = torch.meshgrid(side, side, indexing='ij')
     roll = torch.deg2rad(m['roll'])
     x, y = px*roll.cos() + (py - .08)*roll.sin(), (py - .08)*roll.cos() - px*roll.sin()
     backdrop = _palette(d['background'][:, 0, 0], (52, 84, 130), (84, 150, 140), (214, 190, 140), (196, 120, 120))
-    c = backdrop[:, :, None, None] - .12*py
-    u, v, eye_x = _features(x, y, m, d)
-    return (_person if domain == 'people' else _robot)(c, x, y, m, d, u, v, eye_x).clamp(-1, 1)
+    draw = _person if domain == 'people' else _robot
+    return draw(backdrop[:, :, None, None] - .12*py, x, y, m, d, *_features(x, y, m, d)).clamp(-1, 1)
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c015
-_FREQUENCY = {'yaw': (.015, .05), 'pitch': (.015, .05), 'roll': (.01, .04), 'mouth': (.05, .12), 'smile': (.015, .05), 'blink': (.04, .08)} # cycles a frame
+_FREQUENCY = {'yaw': (.015, .05), 'pitch': (.015, .05), 'roll': (.01, .04), # cycles a frame
+              'mouth': (.05, .12), 'smile': (.015, .05), 'blink': (.04, .08)}
 
 def sample_motion(
     n:int, # clips
@@ -131,17 +148,18 @@ def sample_motion(
     generator:torch.Generator|int,
     interval:int=1, # render each `interval`-th moment
 ) -> torch.Tensor: # (n, T, 6), units as in `MOTION`
-    "Random smooth paths of the motion factors."
+    "Random smooth motion factors."
     g = seeded(generator)
     def u(*shape): return torch.rand(n, len(MOTION), *shape, generator=g)
     low, high = torch.tensor(list(_FREQUENCY.values())).T[:, :, None]
-    frequency, phase, share = low + (high - low)*u(2), u(2)*math.tau, .3 + .7*u(2)
-    share = share / share.sum(-1, keepdim=True) * (.4 + .6*u(1))
+    frequency, phase, weight = low + (high - low)*u(2), u(2)*math.tau, .3 + .7*u(2)
+    weight = weight / weight.sum(-1, keepdim=True) * (.4 + .6*u(1))
     t = torch.arange(n_frames)*float(interval)
-    path = (share[..., None] * torch.sin(math.tau*frequency[..., None]*t + phase[..., None])).sum(2)   # (n, 6, T) in [-1, 1]
-    path[:, 5] = torch.sigmoid(12*(path[:, 5] - .45))*2 - 1                                            # eyes are open most of the time
+    waves = torch.sin(math.tau*frequency[..., None]*t + phase[..., None])
+    factors = (weight[..., None] * waves).sum(2) # (n, 6, T) in [-1, 1]
+    factors[:, 5] = torch.sigmoid(12*(factors[:, 5] - .45))*2 - 1 # eyes are open most of the time
     low, high = torch.tensor(list(MOTION.values())).T[:, :, None]
-    return (low + (high - low)*(path + 1)/2).transpose(1, 2)
+    return (low + (high - low)*(factors + 1)/2).transpose(1, 2)
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #18bc32f0
 class ToyFaces:
@@ -151,27 +169,30 @@ class ToyFaces:
         resolution:int=32, # pixels a side
     ):
         if domain not in DOMAINS: raise ValueError(f'domain {domain!r} is unknown: choose one of {", ".join(DOMAINS)}')
-        if resolution < 16: raise ValueError(f'resolution {resolution} is too small to draw a face, at least 16 is needed')
+        if resolution < 16: raise ValueError(f'resolution {resolution} is too small to draw a face: 16 or more')
         self.domain, self.resolution = domain, resolution
         self.fingerprint = f'toy-faces-1-{domain}-{resolution}'
 
-    def clips_with_factors(self,
-        n:int, # clips
-        n_frames:int, # frames a clip
-        generator:torch.Generator|int,
-        interval:int=1,
-        share:Share=Share(), # draw this part of the n only
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # clips (n, T, 3, H, W), identity (n, 9), motion (n, T, 6)
-        "Clips and the truth about them."
-        g = seeded(generator)
-        identity, motion = map(share.take, (torch.rand(n, len(IDENTITY), generator=g), sample_motion(n, n_frames, g, interval)))
-        frames = render(identity.repeat_interleave(n_frames, 0), motion.flatten(0, 1), self.domain, self.resolution)
-        return frames.unflatten(0, (-1, n_frames)), identity, motion
-
-    def clips(self, n:int, n_frames:int, generator:torch.Generator|int, interval:int=1, share:Share=Share()) -> torch.Tensor: # (n, T, 3, H, W)
-        "Clips alone."
+    def clips(self, n:int, n_frames:int, generator:torch.Generator|int, interval:int=1, share:Share=Share()):
+        "Clips (n, T, 3, H, W) alone."
         return self.clips_with_factors(n, n_frames, generator, interval, share)[0]
 
-    def images(self, n:int, generator:torch.Generator|int, share:Share=Share()) -> torch.Tensor: # (n, 3, H, W)
-        "Single frames, what the image generator is trained on."
+    def images(self, n:int, generator:torch.Generator|int, share:Share=Share()):
+        "Single frames (n, 3, H, W), on which the image generator is trained."
         return self.clips(n, 1, generator, share=share)[:, 0]
+
+# %% ../../nbs/1_method/02_toy_faces.ipynb #280c62ae
+@patch
+def clips_with_factors(self:ToyFaces,
+    n:int, # clips
+    n_frames:int, # frames a clip
+    generator:torch.Generator|int,
+    interval:int=1,
+    share:Share=Share(), # draw this part of the n only
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # clips (n, T, 3, H, W), identity (n, 9), motion (n, T, 6)
+    "Clips and the factors that drew them."
+    g = seeded(generator)
+    identity, motion = torch.rand(n, len(IDENTITY), generator=g), sample_motion(n, n_frames, g, interval)
+    identity, motion = share.take(identity), share.take(motion)
+    frames = render(identity.repeat_interleave(n_frames, 0), motion.flatten(0, 1), self.domain, self.resolution)
+    return frames.unflatten(0, (-1, n_frames)), identity, motion

@@ -1,4 +1,13 @@
-"The networks of these tests are tiny: on busy cores a second thread only waits, and makes them ten times slower."
-import torch
+"What holds for all tests."
+import os
+import pytest, torch
 
-torch.set_num_threads(1)
+torch.set_num_threads(1) # the networks of these tests are tiny: on busy cores a second thread only waits
+
+
+@pytest.fixture(autouse=True)
+def same_folder():
+    "Programs of the project change the working directory; a test that calls them leaves it as it was."
+    before = os.getcwd()
+    yield
+    os.chdir(before)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 table = os.environ.get('MOCOGAN_HD_SMOKE_TABLE')
+table = table and Path(table).resolve()
 pytestmark = pytest.mark.skipif(not table, reason='`make test` runs the smoke preset and names its table')
 
 def test_every_cell_of_the_table_was_measured():

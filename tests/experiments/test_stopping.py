@@ -28,7 +28,8 @@ class Run:
         if make:
             (folder/'Makefile').write_text('a:\n\t@exec ' + ' '.join(command) + '\n')
             command = ['make', 'a']
-        self.top = subprocess.Popen(command, cwd=folder, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        self.top = subprocess.Popen(command, cwd=folder, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                                    preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) # nohup would hand down that it is ignored
         for line in self.top.stdout:
             if 'waits' in line: break
         below = psutil.Process(self.top.pid).children(recursive=True)

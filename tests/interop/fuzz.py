@@ -5,6 +5,7 @@
 import io, json, os, random, resource, subprocess, sys, tempfile, time, zipfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1])) # the child finds what tests share
 SECONDS, MEBIBYTES = 5, 512 # for one file, above an idle process
 
 # --- mutations

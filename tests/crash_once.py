@@ -5,7 +5,7 @@
 import os, signal, sys, time
 from pathlib import Path
 import torch
-from mocogan_hd.core.processes import this_share
+from mocogan_hd.core.processes import this_shard
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method.motion_training import train_motion_generator
@@ -17,7 +17,7 @@ class Mortal(ToyFaces):
     calls = 0
     def clips(self, *args, **kwargs):
         self.calls += 1
-        if self.calls == 8 and this_share().index == 1 and not (mark := Path(sys.argv[1])/'died').exists():
+        if self.calls == 8 and this_shard().rank == 1 and not (mark := Path(sys.argv[1])/'died').exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().clips(*args, **kwargs)
@@ -28,4 +28,4 @@ if __name__ == '__main__':
     if (Path(sys.argv[1])/'died').exists() and os.environ['RANK'] == '1': time.sleep(5) # comes late: the first must not meet the address of the dead one
     generator = small_generator(16)
     for report in train_motion_generator(Mortal('people', 16), generator, fit_latent_pca(generator, 500), FULL, sys.argv[1], save_every=3): pass
-    if this_share().index == 0: torch.save(dict(steps=report.losses.step.tolist(), clips=report.clips), Path(sys.argv[1])/'result.pt')
+    if this_shard().rank == 0: torch.save(dict(steps=report.losses.step.tolist(), clips=report.clips), Path(sys.argv[1])/'result.pt')

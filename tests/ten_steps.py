@@ -27,19 +27,19 @@ def motion(settings):
     generator = small_generator(32 if settings.video_resolution else 16)
     trainer, rows = MotionTrainer(generator, fit_latent_pca(generator, 500), settings), []
     for step in range(10):
-        real = ToyFaces('people', 16).clips(4, 5, seeded(sub_seed(0, 'data', step)), share=trainer.share)
+        real = ToyFaces('people', 16).clips(4, 5, seeded(sub_seed(0, 'data', step)), shard=trainer.shard)
         rows.append(train_step(trainer, real)[0])
-    return trainer.share, dict(losses=rows, queues=trainer.queues.state_dict() if hasattr(trainer, 'queues') else {}, weights=trainer.nets['G_M'].state_dict())
+    return trainer.shard, dict(losses=rows, queues=trainer.queues.state_dict() if hasattr(trainer, 'queues') else {}, weights=trainer.nets['G_M'].state_dict())
 
 
 def images():
     trainer = ImageTrainer(ImageTraining(resolution=16, latent_dim=8, n_mapping=2, channels=(8, 8, 8), d_channels=(8, 8, 8), batch_size=8, n_images=800, r1_every=4,
                                          augment=('colour', 'translation', 'cutout')))
-    rows = [trainer.train_step(ToyFaces('people', 16).images(8, sub_seed(0, 'data', step), trainer.share)) for step in range(10)]
-    return trainer.share, dict(losses=rows, queues={}, weights=trainer.G.state_dict())
+    rows = [trainer.train_step(ToyFaces('people', 16).images(8, sub_seed(0, 'data', step), trainer.shard)) for step in range(10)]
+    return trainer.shard, dict(losses=rows, queues={}, weights=trainer.G.state_dict())
 
 
 if __name__ == '__main__':
     torch.set_num_threads(1)
     results = {name: motion(settings) for name, settings in FORMS.items()} | {'images': images()}
-    if results['images'][0].index == 0: torch.save({name: dict(result, processes=share.of) for name, (share, result) in results.items()}, sys.argv[1])
+    if results['images'][0].rank == 0: torch.save({name: dict(result, processes=shard.world_size) for name, (shard, result) in results.items()}, sys.argv[1])

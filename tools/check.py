@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ['core', 'method', 'evaluation', 'experiments', 'data', 'interop', 'apps']
 # Lines of exported cells, and characters of a line: what is asked, and what the book must not fall behind.
 GOAL = dict(median=10, ninety=22, longest=45, page=250, wide=0, words=8_000, lines=2_000)
-LIMITS = {**GOAL, 'median': 11, 'longest': 55, 'page': 316, 'wide': 128, 'lines': 2_306}
+LIMITS = {**GOAL, 'median': 11, 'longest': 55, 'page': 316, 'wide': 128, 'lines': 2_318}
 WIDTH = 120
 
 
@@ -48,7 +48,8 @@ def titles():
     "every page begins with a title and one line that says what it is for; a chapter's title has its number"
     for path, nb in PAGES.items():
         lines = [line for line in nb.cells[0].source.split('\n') if line.strip()]
-        number = f'{path.parent.name[0]}.{int(path.name[:2])} ' if path in CHAPTERS else ''
+        part, n = path.parent.name[0], path.name[:2]
+        number = '' if path not in CHAPTERS else f'{part} ' if n == '00' else f'{part}.{int(n)} '
         if not lines or not lines[0].startswith(f'# {number}'): yield f'{name(path)}: expected a title "# {number}..."'
         elif len(lines) < 2 or not re.match(r'> \S', lines[1]): yield f'{name(path)}: expected "> one line" below the title'
 

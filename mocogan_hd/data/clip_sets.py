@@ -19,7 +19,7 @@ from PIL import Image
 from fastcore.basics import patch
 from ..core.basics import seeded, sub_seed
 from ..core.limits import MAX_FRAMES, check_limit
-from ..core.processes import Share
+from ..core.processes import Shard
 from ..core.media_files import Unusable
 from ..method.clips import from_uint8
 
@@ -91,20 +91,20 @@ def at_rate(self:Video, fps:float) -> Video:
 # %% ../../nbs/4_data/03_clip_sets.ipynb #b8db422f
 def held_out_groups(
     groups:list[str], # one a video, may repeat
-    share:float=.2, # of the groups, at least one
+    fraction:float=.2, # of the groups, at least one
 ) -> set[str]:
     "The groups held out for testing, chosen by a hash of their names."
     unique = sorted(set(groups), key=lambda g: hashlib.sha256(g.encode()).digest())
-    return set(unique[:max(1, round(share*len(unique)))])
+    return set(unique[:max(1, round(fraction*len(unique)))])
 
 def default_test(videos:list[Video], unread:list[Unread]) -> set[str]|None:
     "The held-out groups, chosen among all videos that were found, usable or not."
     used = {v.group for v in videos}
     return held_out_groups([*used, *(u.group for u in unread)]) & used or None
 
-def _in_time(video, split, share=.2):
+def _in_time(video, split, fraction=.2):
     "The beginning of a video for training, or its end for testing; one frame alone is for training."
-    middle = video.n_frames - min(max(1, round(share*video.n_frames)), video.n_frames - 1)
+    middle = video.n_frames - min(max(1, round(fraction*video.n_frames)), video.n_frames - 1)
     kept = range(middle) if split == 'train' else range(middle, video.n_frames)
     return replace(video.pick(kept), name=f'{video.name}[{kept.start}:{kept.stop}]')
 
@@ -167,9 +167,9 @@ class VideoSet:
     groups = property(lambda self: [v.group for v in self.videos])
 
 # %% ../../nbs/4_data/03_clip_sets.ipynb #e50b023e
-def _span(n_frames, interval):
-    if n_frames < 1 or interval < 1: raise ValueError(f'n_frames {n_frames} and interval {interval} must be 1 or more')
-    return (n_frames - 1)*interval + 1
+def _span(n_frames, frame_stride):
+    if n_frames < 1 or frame_stride < 1: raise ValueError(f'n_frames {n_frames} and frame_stride {frame_stride} must be 1 or more')
+    return (n_frames - 1)*frame_stride + 1
 
 @patch
 def _once(self:VideoSet, key, make:Callable):
@@ -188,16 +188,16 @@ def _long_enough(self:VideoSet, need, what):
     return long
 
 @patch
-def usable(self:VideoSet, n_frames:int, interval:int=1) -> list[Video]:
+def usable(self:VideoSet, n_frames:int, frame_stride:int=1) -> list[Video]:
     "The videos long enough for a clip. A warning names the others; it is an error if there is none."
-    need = _span(n_frames, interval)
-    return self._once(need, lambda: self._long_enough(need, f'n_frames {n_frames} with interval {interval}'))
+    need = _span(n_frames, frame_stride)
+    return self._once(need, lambda: self._long_enough(need, f'n_frames {n_frames} with frame_stride {frame_stride}'))
 
 # %% ../../nbs/4_data/03_clip_sets.ipynb #24785342
 @patch
-def report(self:VideoSet, n_frames:int=16, interval:int=1) -> pd.DataFrame:
+def report(self:VideoSet, n_frames:int=16, frame_stride:int=1) -> pd.DataFrame:
     "A row for every video that was found: can it give a clip, and if not, why?"
-    need, rows = _span(n_frames, interval), []
+    need, rows = _span(n_frames, frame_stride), []
     for v in self.videos:
         why = self.broken.get(v.name) or ('' if v.n_frames >= need else f'{need} frames needed')
         rows.append(dict(name=v.name, label=v.label, group=v.group, frames=v.n_frames, size=f'{v.size[0]}x{v.size[1]}',
@@ -206,11 +206,11 @@ def report(self:VideoSet, n_frames:int=16, interval:int=1) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 @patch
-def clip_rate(self:VideoSet, interval:int=1) -> float|None:
+def clip_rate(self:VideoSet, frame_stride:int=1) -> float|None:
     "Frames a second of clips with this frame stride; None if unknown, or if the videos differ by over 1 %."
     rates = [v.rate for v in self.videos]
     if not all(rates) or max(rates) > 1.01*min(rates): return None
-    return float(np.median(rates))/interval
+    return float(np.median(rates))/frame_stride
 
 # %% ../../nbs/4_data/03_clip_sets.ipynb #a35bc32b
 def _start(video, last, offset, g):
@@ -226,18 +226,18 @@ def clips(self:VideoSet,
     n:int, # clips; if more than there are videos, several of each, evenly
     n_frames:int, # frames a clip
     generator:torch.Generator|int,
-    interval:int=1, # frame stride: keep every `interval`-th frame
-    share:Share=Share(), # read this part of the n only
+    frame_stride:int=1, # frame stride: keep every `frame_stride`-th frame
+    shard:Shard=Shard(), # read this part of the n only
     offset:str|int='random', # where clips begin: 'random', 'start', 'centre', or a seed for one start a video
 ) -> torch.Tensor: # (n, T, 3, H, W) in [-1, 1]
     "Random clips."
-    g, videos, span = seeded(generator), self.usable(n_frames, interval), _span(n_frames, interval)
+    g, videos, span = seeded(generator), self.usable(n_frames, frame_stride), _span(n_frames, frame_stride)
     order = torch.cat([torch.randperm(len(videos), generator=g) for _ in range(-(-n//len(videos)))])[:n].tolist()
     starts = [_start(videos[k], videos[k].n_frames - span, offset, g) for k in order]
-    mine = share.rows(n)
+    mine = shard.rows(n)
     out = torch.empty(len(order[mine]), n_frames, 3, self.resolution, self.resolution, dtype=torch.uint8)
     for i, (k, start) in enumerate(zip(order[mine], starts[mine])):
-        def wanted(v): return range(first := start % (v.n_frames - span + 1), first + span, interval)
+        def wanted(v): return range(first := start % (v.n_frames - span + 1), first + span, frame_stride)
         out[i] = self._take(videos, k, wanted)
     return from_uint8(out)
 
@@ -246,11 +246,11 @@ def clips(self:VideoSet,
 def images(self:VideoSet,
     n:int,
     generator:torch.Generator|int,
-    share:Share=Share(), # read this part of the n only
+    shard:Shard=Shard(), # read this part of the n only
 ) -> torch.Tensor: # (n, 3, H, W) in [-1, 1]
     "Random frames."
     ends = self._once('ends', lambda: torch.tensor([v.n_frames for v in self.videos]).cumsum(0))
-    picks = share.take(torch.randint(ends[-1], (n,), generator=seeded(generator)))
+    picks = shard.take(torch.randint(ends[-1], (n,), generator=seeded(generator)))
     owners = torch.bucketize(picks, ends, right=True)
     numbers = (picks - ends[owners]).tolist() # from the end of the owner
     frames = [self._take(self.videos, k, lambda v: [i % v.n_frames]) for k, i in zip(owners.tolist(), numbers)]

@@ -176,13 +176,13 @@ class Part(VideoFile):
 
 def split_in_time(
     video:VideoFile,
-    share:float=.2, # of the frames, at the end, for testing
+    fraction:float=.2, # of the frames, at the end, for testing
     gap:int=0, # frames between the parts that belong to neither
 ) -> tuple[Part, Part]: # for training and for testing
     "Split one video in time."
-    if not 0 < share < 1: raise ValueError(f'share {share} must lie between 0 and 1')
+    if not 0 < fraction < 1: raise ValueError(f'fraction {fraction} must lie between 0 and 1')
     if gap < 0: raise ValueError(f'gap {gap} must not be negative')
-    n, test = video.n_frames, max(1, round(share*video.n_frames))
+    n, test = video.n_frames, max(1, round(fraction*video.n_frames))
     if n - test - gap < 1: raise Unusable(video.files[0], f'has {n} frames: too few to split in time, gap {gap}')
     return Part(video, 0, n - test - gap), Part(video, n - test, n)
 

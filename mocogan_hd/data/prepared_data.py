@@ -54,7 +54,7 @@ class Inspection(NamedTuple):
 def inspect_videos(
     root:str|Path, # a folder, a zip or a tar
     n_frames:int=16, # frames of a clip, for what is too short
-    interval:int=1, # frame stride
+    frame_stride:int=1, # frame stride
     resolution:int=64, # pixels a side, of the sheet
     rows:int=8, # videos on the sheet, spread evenly over the usable ones
     columns:int=8, # frames of each, spread evenly
@@ -64,7 +64,7 @@ def inspect_videos(
     workers:int=1, # threads that look
 ) -> Inspection:
     "Look into every video below a folder, and say why one cannot be used."
-    root, refused, need, strips = Path(root), {}, (n_frames - 1)*interval + 1, {}
+    root, refused, need, strips = Path(root), {}, (n_frames - 1)*frame_stride + 1, {}
     found = find_videos(root, form, refused)
     def look(i): return _look(found[i], root, fps, decode)
     with prefetch(look, range(len(found)), workers, workers) as rows_read: table = list(rows_read)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 import torch
 from ..core.basics import sub_seed
-from ..core.processes import Share, gather_rows, this_share
+from ..core.processes import Shard, gather_rows, this_shard
 from .feature_networks import FeatureNetwork, feature_network
-from .metrics import Seen, look, measure
+from .metrics import Features, clip_features, measure
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #e737eb6d
 class ClipsOnDemand(NamedTuple):
@@ -25,7 +25,7 @@ class ClipsOnDemand(NamedTuple):
     items:Sequence # one for each clip, e.g. the pairs that `clip_batches` takes
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #06a5d55e
-Clips = torch.Tensor|Iterable[torch.Tensor]|ClipsOnDemand|Seen # (n, T, 3, H, W), or batches of it
+Clips = torch.Tensor|Iterable[torch.Tensor]|ClipsOnDemand|Features # (n, T, 3, H, W), or batches of it
 OPENERS:list[Callable] = [] # (path, resolution, fps) -> clip source; a higher part adds the one that reads videos
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #d9dba416
@@ -49,34 +49,34 @@ def extract_share(
     network:FeatureNetwork,
     clips:ClipsOnDemand,
     keep:int=0, # how many of the first clips to return
-) -> tuple[Seen, torch.Tensor|None]: # features of all clips, and the first `keep` clips, on every process
-    "Extract the features of this process's share of the clips and gather those of all processes."
-    share, n = this_share(), len(clips.items)
-    each = -(-n//share.of)
-    padded = [clips.items[i % n] for i in range(each*share.of)]
+) -> tuple[Features, torch.Tensor|None]: # features of all clips, and the first `keep` clips, on every process
+    "Extract the features of this process's shard of the clips and gather those of all processes."
+    shard, n = this_shard(), len(clips.items)
+    each = -(-n//shard.world_size)
+    padded = [clips.items[i % n] for i in range(each*shard.world_size)]
     seen, kept = [], []
-    for batch in regroup(clips.make(padded[share.rows(len(padded))])):
-        seen.append(look(network, batch))
+    for batch in regroup(clips.make(padded[shard.rows(len(padded))])):
+        seen.append(clip_features(network, batch))
         if sum(map(len, kept)) < keep: kept.append(batch.cpu())
     first = gather_rows(torch.cat(kept)[:min(keep, each)])[:min(keep, n)] if keep else None
-    return Seen(*(gather_rows(torch.cat(part))[:n] for part in zip(*seen))), first
+    return Features(*(gather_rows(torch.cat(part))[:n] for part in zip(*seen))), first
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #21c796e5
-def extract_features(network:FeatureNetwork, clips:Clips) -> Seen: # on every process
+def extract_features(network:FeatureNetwork, clips:Clips) -> Features: # on every process
     "Features, content and motion of clips, whatever form they are given in."
-    if isinstance(clips, Seen): return clips
+    if isinstance(clips, Features): return clips
     if isinstance(clips, ClipsOnDemand): return extract_share(network, clips)[0]
     batches = regroup([clips] if isinstance(clips, torch.Tensor) else clips)
     seen = [extract_share(network, ClipsOnDemand(lambda rows: [b[rows]], range(len(b))))[0] for b in batches]
     if not seen: raise ValueError('there are no clips to evaluate')
-    return Seen(*map(torch.cat, zip(*seen)))
+    return Features(*map(torch.cat, zip(*seen)))
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #c3a6ab56
 class Drawing(NamedTuple):
     "How the clips of both sides are drawn."
     n:int|None=None # clips; default: as many as both sides have, at most 2,048
     n_frames:int=16
-    interval:int=1 # frame stride
+    frame_stride:int=1 # frame stride
     fps:float|None=None # resample both sides to this rate
     rule:str='random' # where a clip begins: 'random', 'start' or 'centre'
     resolution:int|None=None # pixels a side; default: the smaller of both, at most that of the network
@@ -107,13 +107,13 @@ def at_rate(x, label:str, resolution:int, drawing:Drawing): # -> source, frame s
     "A side at the wanted resolution and frame rate."
     source, fps = open_source(x, resolution, drawing.fps), drawing.fps
     rate = clip_rate(source, label, drawing.n_frames)
-    if fps is None: return source, drawing.interval, rate and rate/drawing.interval
+    if fps is None: return source, drawing.frame_stride, rate and rate/drawing.frame_stride
     if rate is None: raise ValueError(f'{label}: it has no frame rate and cannot be resampled to {fps:g} a second')
     stride = round(rate/fps)
     if stride < 1 or abs(rate/fps - stride) > .01*stride:
         raise ValueError(f'{label}: {rate:g} frames a second cannot be thinned to {fps:g}: '
                          'give its folder, or another fps')
-    return source, stride*drawing.interval, fps/drawing.interval
+    return source, stride*drawing.frame_stride, fps/drawing.frame_stride
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #b1107384
 def check_rates(rates:dict[str, float|None]): # of sides
@@ -126,17 +126,17 @@ def check_rates(rates:dict[str, float|None]): # of sides
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #45322654
 def real_batches(
-    source, # has `clips(n, n_frames, seed, interval, share)`: a `VideoSet` or `ToyFaces`
+    source, # has `clips(n, n_frames, seed, frame_stride, shard)`: a `VideoSet` or `ToyFaces`
     n:int,
     n_frames:int,
     seed:int,
-    interval:int=1,
+    frame_stride:int=1,
     most:int=64, # clips in a batch
     **options, # for `source.clips`, e.g. `offset`
 ) -> Iterator[torch.Tensor]:
     "The clips of `source.clips(n, ...)` in equal parts."
     parts = next(k for k in range(1, n + 1) if n % k == 0 and n//k <= most)
-    return (source.clips(n, n_frames, seed, interval, Share(i, parts), **options) for i in range(parts))
+    return (source.clips(n, n_frames, seed, frame_stride, Shard(i, parts), **options) for i in range(parts))
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #fbc0475e
 def side_of(x, source) -> int|None: # pixels a side, as stored; None if unknown
@@ -163,18 +163,18 @@ def common_count(sources:dict, drawing:Drawing, strides:dict[str, int]) -> int:
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #e6e471e3
 class Drawn(NamedTuple):
     "What is compared, and how it came about."
-    fake:Seen
-    real:Seen
+    fake:Features
+    real:Features
     rates:dict[str, float|None] # of sources, frames a second
     rule:str # how clips were drawn; two words if the sides differ
     resolution:int
-    interval:int
+    frame_stride:int
 
     def name(self, metric:str, kind:str) -> str:
         "The name of a metric with its protocol."
         n, T = self.fake.features.shape[:2]
         known = len(self.rates) == 2 and None not in self.rates.values()
-        rate = f'{max(self.rates.values()):.4g}fps' if known else f'step{self.interval}'
+        rate = f'{max(self.rates.values()):.4g}fps' if known else f'step{self.frame_stride}'
         return f'{metric}_{kind}_{n}_{T}f_{rate}_{self.rule}_{self.resolution}px'
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #91e52ead
@@ -208,7 +208,7 @@ def draw_sides(
     if opened: drawing = drawing._replace(n=common_count(sources, drawing, strides))
     seen |= {k: _extract(network, sides[k], k, resolution, drawing) for k in opened}
     rule = '-'.join(dict.fromkeys(drawing.rule if k in opened else 'given' for k in sides))
-    return network, Drawn(seen['fake'], seen['real'], rates, rule, resolution, drawing.interval)
+    return network, Drawn(seen['fake'], seen['real'], rates, rule, resolution, drawing.frame_stride)
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #c0b1d343
 def select(found:dict, metrics:Sequence[str]|None) -> dict:
@@ -225,14 +225,14 @@ def measure_drawn(network:FeatureNetwork, drawn:Drawn, grid:torch.Tensor|None, s
     if hasattr(network, 'measure_frames'): return network.measure_frames(drawn, metrics)
     if grid is not None and grid.ndim == 6:
         grid = extract_features(network, grid.flatten(0, 1)).motion.unflatten(0, grid.shape[:2])
-    return select(measure(network, drawn.fake, drawn.real, drawn.interval, grid, seed), metrics)
+    return select(measure(network, drawn.fake, drawn.real, drawn.frame_stride, grid, seed), metrics)
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #61e1f549
 def evaluate(
     fake:Clips|str|Path, # clips, or a clip source: a folder, a zip, a tar, a prepared set
     real:Clips|str|Path,
     network:FeatureNetwork|str|Path='efficientnet_lite0', # or its file, or the kind of a published one
-    interval:int=1, # frame stride of both
+    frame_stride:int=1, # frame stride of both
     grid:torch.Tensor|None=None, # clips (C, M, T, 3, H, W), or their motion (C, M, T, F); for networks of this project
     seed:int=0, # of the choice of clips, and of the bootstrap
     *,
@@ -241,31 +241,31 @@ def evaluate(
 ) -> list[dict]: # metric, name, value, low, high, n; of drawn clips and published networks also draw and fps
     "Measure fake clips against real ones and return a row for each metric."
     sides = dict(fake=fake, real=real)
-    network, drawn = draw_sides(sides, network, Drawing(interval=interval, seed=seed, **drawing))
+    network, drawn = draw_sides(sides, network, Drawing(frame_stride=frame_stride, seed=seed, **drawing))
     found = measure_drawn(network, drawn, grid, seed, metrics)
     named = hasattr(network, 'measure_frames') or any(map(is_source, sides.values()))
     how = dict(draw=drawn.rule, fps=drawn.rates) if named else {}
     return [dict(metric=k, **m.row(), **how) for k, m in found.items()]
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #17f86232
-def still(seen:Seen) -> Seen:
+def still(seen:Features) -> Features:
     "Features of clips in which frame 1 is repeated."
-    return Seen(*(x[:, :1].expand_as(x) for x in seen))
+    return Features(*(x[:, :1].expand_as(x) for x in seen))
 
 # %% ../../nbs/2_evaluation/05_evaluate.ipynb #900b4632
 def evaluate_beside_baselines(
     fake:Clips,
     source, # real clips are drawn from it, see `real_batches`
     network:FeatureNetwork,
-    interval:int=1, # frame stride of real clips
+    frame_stride:int=1, # frame stride of real clips
     grid:torch.Tensor|None=None, # as for `evaluate`
     seed:int=0, # of the real clips
 ) -> dict[str, list[dict]]: # 'generated', 'frame 1 repeated', 'real'
     "Rows of fake clips, of their first frames and of other real clips, all against the same reference clips."
     seen = extract_features(network, fake)
     n, T = seen.features.shape[:2]
-    reference, other = (extract_features(network, real_batches(source, n, T, sub_seed(seed, name), interval))
+    reference, other = (extract_features(network, real_batches(source, n, T, sub_seed(seed, name), frame_stride))
                         for name in ('reference', 'other real'))
     where = dict(resolution=source.resolution) if network.any_size else {}
     cases = {'generated': (seen, grid), 'frame 1 repeated': (still(seen), None), 'real': (other, None)}
-    return {case: evaluate(clips, reference, network, interval, g, **where) for case, (clips, g) in cases.items()}
+    return {case: evaluate(clips, reference, network, frame_stride, g, **where) for case, (clips, g) in cases.items()}

@@ -17,7 +17,7 @@ from ..core.basics import seeded, sub_seed
 from .feature_networks import FeatureNetwork
 from ..method.frozen_generator import ImageGenerator
 from ..method.latent_pca import LatentPCA
-from .metrics import content_drift_last, frechet_of_clips, look, motion_magnitude
+from .metrics import content_drift_last, frechet_of_clips, clip_features, motion_magnitude
 
 # %% ../../nbs/2_evaluation/06_gate.ipynb #e064400a
 COVERAGE = .95 # of every factor, at least
@@ -67,7 +67,7 @@ def read_factors(
     frames:torch.Tensor, # (N, 3, H, W)
 ) -> torch.Tensor: # (N, F): content, then motion
     "All factors of frames."
-    _, content, motion = network.see(frames[:, None])
+    _, content, motion = network.extract(frames[:, None])
     return torch.cat([content, motion], -1)[:, 0]
 
 # %% ../../nbs/2_evaluation/06_gate.ipynb #77612eb7
@@ -230,7 +230,7 @@ def tracked_report(
     "What tracked clips show of the real ones."
     if len(others) != len(clips):
         raise ValueError(f'{len(clips)} clips were tracked and {len(others)} others given: as many are needed')
-    seen, real, rest = (look(network, x) for x in (tracked, clips, others))
+    seen, real, rest = (clip_features(network, x) for x in (tracked, clips, others))
     common = network.kind == 'embedding'
     def share(i): return motion_magnitude('share', seen.motion[..., i], real.motion[..., i], common).value
     def drift(x): return content_drift_last('drift', x.content, network.drift).value
@@ -245,11 +245,11 @@ def gate(
     image_generator:ImageGenerator, # about to be frozen
     pca:LatentPCA, # its basis
     network:FeatureNetwork, # measures, and guides the tracking unless there is a guide
-    source, # of unseen real frames and clips: `.images(n, seed)`, `.clips(n, n_frames, seed, interval)`
+    source, # of unseen real frames and clips: `.images(n, seed)`, `.clips(n, n_frames, seed, frame_stride)`
     settings:Tracking, # the step rule of the motion generator to come
     n_clips:int=64, # to track, and as many to compare with
     n_frames:int=16, # frames a clip
-    interval:int=1, # between frames
+    frame_stride:int=1, # between frames
     n_images:int=4_096, # generated and real frames, for the coverage
     guide:FeatureNetwork|None=None, # guides the tracking
     seed:int=1_000,
@@ -257,7 +257,7 @@ def gate(
     "Measure whether a generator can draw what moves."
     if n_clips < 4 or n_frames < 3:
         raise ValueError(f'n_clips={n_clips}, n_frames={n_frames}: at least 4 clips of 3 frames are needed')
-    def real_clips(name): return source.clips(n_clips, n_frames, sub_seed(seed, 'gate', name), interval)
+    def real_clips(name): return source.clips(n_clips, n_frames, sub_seed(seed, 'gate', name), frame_stride)
     clips, others = real_clips('tracked'), real_clips('others')
     _check(image_generator, pca, clips, network, settings)
     drawn = generated_frames(image_generator, n_images, sub_seed(seed, 'gate', 'generated'))

@@ -7,7 +7,7 @@ __all__ = ['metric_name', 'describe_clips', 'unit_space', 'ClipSpace', 'fit_clip
            'drift', 'content_drift', 'content_drift_last', 'content_jump', 'motion_scale', 'motion_magnitude',
            'motion_of_factors', 'roughness', 'time_asymmetry', 'time_asymmetry_of_factors', 'motion_diversity',
            'noise_share', 'displacement', 'drift_per_motion', 'drift_at_motion', 'perceptual_drift',
-           'perceptual_diversity', 'Seen', 'look', 'drift_metrics', 'motion_metrics', 'measure']
+           'perceptual_diversity', 'Features', 'clip_features', 'drift_metrics', 'motion_metrics', 'measure']
 
 # %% ../../nbs/2_evaluation/04_metrics.ipynb #3ae517ec
 import itertools, math
@@ -23,10 +23,10 @@ def metric_name(
     network:FeatureNetwork, # its kind and resolution are named
     n_clips:int,
     n_frames:int,
-    interval:int, # between frames
+    frame_stride:int, # between frames
 ) -> str: # e.g. 'frechet_judge_256_16f_step1_32px'
     "A name that says how the number was made."
-    return f'{metric}_{network.kind}_{n_clips}_{n_frames}f_step{interval}_{network.resolution}px'
+    return f'{metric}_{network.kind}_{n_clips}_{n_frames}f_step{frame_stride}_{network.resolution}px'
 
 # %% ../../nbs/2_evaluation/04_metrics.ipynb #5d77d1ee
 def describe_clips(
@@ -263,18 +263,18 @@ def perceptual_diversity(
     return bootstrap(name, torch.mean, torch.stack([diversity(m) for m in grid]), seed=seed)
 
 # %% ../../nbs/2_evaluation/04_metrics.ipynb #ab782895
-class Seen(NamedTuple):
+class Features(NamedTuple):
     "Features that a network extracted from clips."
     features:torch.Tensor # (n, T, F)
     content:torch.Tensor # (n, T, F_c)
     motion:torch.Tensor # (n, T, F_m)
 
-def look(network:FeatureNetwork, clips:torch.Tensor) -> Seen: # clips (n, T, 3, H, W)
+def clip_features(network:FeatureNetwork, clips:torch.Tensor) -> Features: # clips (n, T, 3, H, W)
     "Extract features, content and motion of clips."
-    return Seen(*network.see(clips))
+    return Features(*network.extract(clips))
 
 # %% ../../nbs/2_evaluation/04_metrics.ipynb #ff829285
-def drift_metrics(network:FeatureNetwork, seen:Seen, real:Seen, scale:torch.Tensor, name:Callable, seed:int) -> dict:
+def drift_metrics(network:FeatureNetwork, seen:Features, real:Features, scale:torch.Tensor, name:Callable, seed:int) -> dict:
     "The metrics of content, short name -> metric."
     kind, drifts, moved = network.drift, drift(seen.content, network.drift), displacement(seen.motion, scale)
     at = displacement(real.motion, scale).median().item()
@@ -300,15 +300,15 @@ def motion_metrics(network:FeatureNetwork, motion:torch.Tensor, real:torch.Tenso
 # %% ../../nbs/2_evaluation/04_metrics.ipynb #62f67bd5
 def measure(
     network:FeatureNetwork, # gives names and the kind of drift
-    seen:Seen, # of the clips to measure
-    real:Seen, # of as many real clips: the reference
-    interval:int, # frame stride, the same for both
+    seen:Features, # of the clips to measure
+    real:Features, # of as many real clips: the reference
+    frame_stride:int, # frame stride, the same for both
     grid:torch.Tensor|None=None, # (C, M, T, F_m) motion of M motions for each content
     seed:int=0, # of the bootstrap
 ) -> dict[str, Metric]: # short name -> metric
     "Measure everything on this page."
     scale, (n, T) = motion_scale(real.motion, network.kind == 'embedding'), seen.motion.shape[:2]
-    def name(metric, n=n): return metric_name(metric, network, n, T, interval)
+    def name(metric, n=n): return metric_name(metric, network, n, T, frame_stride)
     metrics = dict(frechet=frechet_of_clips(name('frechet'), seen.features, real.features, seed))
     metrics |= drift_metrics(network, seen, real, scale, name, seed)
     metrics |= motion_metrics(network, seen.motion, real.motion, scale, name, seed)

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from fastcore.basics import patch
 from ..core.basics import atomic_path, seeded
-from ..core.processes import this_share
+from ..core.processes import this_shard
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #21464c28
 class Metric(NamedTuple):
@@ -160,7 +160,7 @@ def total(self:Moments,
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #8c11d0a3
 def sum_over_processes(x:torch.Tensor) -> torch.Tensor:
     "The sum of a tensor over all processes."
-    if this_share().of == 1: return x
+    if this_shard().world_size == 1: return x
     device = torch.device('cpu') if dist.get_backend() == 'gloo' else torch.accelerator.current_accelerator()
     wire = x.to(device, copy=True)
     dist.all_reduce(wire)
@@ -170,7 +170,7 @@ def sum_over_processes(x:torch.Tensor) -> torch.Tensor:
 @patch
 def gathered(self:Moments) -> Moments: # the same in every process
     "The moments of all processes together."
-    if this_share().of == 1: return self.whole()
+    if this_shard().world_size == 1: return self.whole()
     every = Moments(self.width, self.groups)
     every.count = sum_over_processes(self.whole().count)
     every.mean = sum_over_processes(self.count[:, None]*self.mean)/every.count.clamp(min=1)[:, None]

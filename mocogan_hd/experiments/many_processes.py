@@ -18,10 +18,10 @@ import psutil, torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from ..core.basics import atomic_path, file_hash, load_json, sub_seed
-from ..core.processes import this_share
+from ..core.processes import this_shard
 from ..evaluation.evaluate import ClipsOnDemand, extract_features, extract_share, real_batches
 from ..evaluation.feature_networks import load_feature_network
-from ..evaluation.metrics import Seen
+from ..evaluation.metrics import Features
 from .presets import Experiment, clip_source, experiment
 from .records import claim, preset_folder, run_folder
 from ..method.frozen_generator import ImageGenerator, load_image_generator, read_header
@@ -70,7 +70,7 @@ def train_motion(
     claim(folder, 'motion', dict(motion=asdict(e.motion)), found,
           generator=image_generator.fingerprint, videos=source.fingerprint)
     yield from train_motion_generator(source, image_generator, pca, e.motion, folder, label=label)
-    if path.exists() or this_share().index: return
+    if path.exists() or this_shard().rank: return
     trainer = MotionTrainer(image_generator, pca, e.motion) # the file was deleted after the training had ended
     resume(trainer, folder, label)
     save_motion_generator(trainer, path)
@@ -119,13 +119,13 @@ def claim_evaluation(
     folder, m = run_folder(results, e), e.motion
     record = folder/'evaluation.json'
     found = load_json(record)['experiment'] if record.exists() else {}
-    settings = dict(evaluation=asdict(e.evaluation), n_frames=m.n_frames, interval=m.interval)
+    settings = dict(evaluation=asdict(e.evaluation), n_frames=m.n_frames, frame_stride=m.frame_stride)
     claim(folder, 'evaluation', settings, dict(evaluation=found['evaluation']) if found else None, **inputs)
 
 # %% ../../nbs/3_experiments/05_many_processes.ipynb #c67a635f
 class RunFeatures(NamedTuple):
     "Everything the evaluation of a run needs once its clips have been sampled."
-    seen:dict[str, Seen] # 'clips', 'real', and 'grid' or (static) 'other real'
+    seen:dict[str, Features] # 'clips', 'real', and 'grid' or (static) 'other real'
     shown:dict[str, torch.Tensor] # the first 16 clips; 'grid': the clips of the first 4 contents
 
 # %% ../../nbs/3_experiments/05_many_processes.ipynb #c21b8675
@@ -143,7 +143,7 @@ def extract_run(e:Experiment, results:str|Path) -> RunFeatures:
         seen[name], shown[name] = extract_share(network, clips, keep=dict(clips=16, grid=4*ev.n_motions)[name])
     source, m = clip_source(e.real, image_generator.resolution), e.motion
     for name, key in dict({'real': 'reference'}, **({'other real': 'other real'} if static else {})).items():
-        batches = real_batches(source, ev.n_clips, m.n_frames, sub_seed(ev.seed, key), m.interval)
+        batches = real_batches(source, ev.n_clips, m.n_frames, sub_seed(ev.seed, key), m.frame_stride)
         seen[name] = extract_features(network, batches)
     return RunFeatures(seen, shown)
 
@@ -151,7 +151,7 @@ def extract_run(e:Experiment, results:str|Path) -> RunFeatures:
 def evaluation_stage(e:Experiment, results:str|Path):
     "Write the features of a run to seen.safetensors, for notebook 3."
     seen, shown = extract_run(e, results)
-    if this_share().index: return
+    if this_shard().rank: return
     tensors = {f'{k}.{name}': t for k, s in seen.items() for name, t in s._asdict().items()}
     tensors |= {f'{k}.shown': t for k, t in shown.items()}
     with atomic_path(run_folder(results, e)/'seen.safetensors') as p:
@@ -162,7 +162,7 @@ def load_run_features(path:str|Path) -> RunFeatures:
     "Read what `evaluation_stage` wrote."
     tensors = load_file(path)
     names = dict.fromkeys(k.partition('.')[0] for k in tensors)
-    seen = {k: Seen(*(tensors[f'{k}.{name}'] for name in Seen._fields)) for k in names}
+    seen = {k: Features(*(tensors[f'{k}.{name}'] for name in Features._fields)) for k in names}
     return RunFeatures(seen, {k: tensors[f'{k}.shown'] for k in names if f'{k}.shown' in tensors})
 
 # %% ../../nbs/3_experiments/05_many_processes.ipynb #6c829294

@@ -100,16 +100,16 @@ PRESETS = {
     'toy_robots': dict(images='robots', videos='people', generator='train',
                        image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
     'weizmann': dict(images='weizmann', videos='weizmann', generator='train',
-                     image=replace(_toy, n_images=96_000), motion=replace(_motion, interval=2, steps=700),
+                     image=replace(_toy, n_images=96_000), motion=replace(_motion, frame_stride=2, steps=700),
                      evaluation=Evaluation(network='embedding', network_steps=200)),
     'sky48': dict(images='sky48', videos='sky48', generator='train', image=_small_set,
-                  motion=MotionTraining(interval=2, steps=600), evaluation=_small_evaluation),
+                  motion=MotionTraining(frame_stride=2, steps=600), evaluation=_small_evaluation),
     'own': dict(images='own', videos='own', generator='train', image=_small_set,
                 motion=MotionTraining(steps=600), evaluation=_small_evaluation),
 }
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #0b0204aa
-_paper = MotionTraining(n_frames=16, interval=2, g_steps=5, fresh_fakes=True, video_resolution=128,
+_paper = MotionTraining(n_frames=16, frame_stride=2, g_steps=5, fresh_fakes=True, video_resolution=128,
                         n_pca=384, hidden=384, lambda_=.2, a_std=.02, lambda_m=1., lr=1e-4, ema=0.,
                         dv_width=64, dv_layers=3, dv_lr=1e-4, penalty='channel', penalty_weight=10.,
                         penalty_every=1, reverse=.5,

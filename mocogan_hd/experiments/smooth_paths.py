@@ -9,7 +9,7 @@ __all__ = ['FREQUENCY', 'smooth_paths', 'SmoothPaths']
 import math
 import torch
 from ..core.basics import seeded
-from ..core.processes import Share
+from ..core.processes import Shard
 from ..method.frozen_generator import ImageGenerator
 from ..method.latent_pca import LatentPCA
 
@@ -21,14 +21,14 @@ def smooth_paths(
     pca:LatentPCA, # of their generator
     n_frames:int,
     generator:torch.Generator|int,
-    interval:int=1, # keep every `interval`-th moment
+    frame_stride:int=1, # keep every `frame_stride`-th moment
     n_directions:int=16, # that move
     amplitude:float=1.2, # in standard deviations
 ) -> torch.Tensor: # (n, T, D)
     "Latent trajectories whose first coordinates are sine waves."
     g, basis, std = seeded(generator), pca.components[:n_directions], pca.std[:n_directions]
     f, phase = torch.rand(2, len(w), n_directions, 1, generator=g)
-    f, t = FREQUENCY[0] + (FREQUENCY[1] - FREQUENCY[0])*f, torch.arange(n_frames)*float(interval)
+    f, t = FREQUENCY[0] + (FREQUENCY[1] - FREQUENCY[0])*f, torch.arange(n_frames)*float(frame_stride)
     waves = amplitude*std[:, None]*torch.sin(math.tau*(f*t + phase)) # (n, k, T)
     still = w - (w - pca.mean) @ basis.T @ basis
     return still[:, None] + waves.transpose(1, 2) @ basis
@@ -46,16 +46,16 @@ class SmoothPaths:
         n:int, # clips
         n_frames:int, # frames a clip
         generator:torch.Generator|int,
-        interval:int=1,
-        share:Share=Share(), # draw this part of the n only
+        frame_stride:int=1,
+        shard:Shard=Shard(), # draw this part of the n only
     ) -> torch.Tensor: # (n, T, 3, H, W)
         "Clips of random contents and paths."
         g, G_I = seeded(generator), self.image_generator
         w = G_I.sample_latents(n, g)
-        paths = smooth_paths(w.cpu(), self.pca, n_frames, g, interval)
-        noise = [share.take(x) for x in G_I.sample_noise(n, g)]
-        return G_I.synthesize(share.take(paths).to(w), noise).cpu()
+        paths = smooth_paths(w.cpu(), self.pca, n_frames, g, frame_stride)
+        noise = [shard.take(x) for x in G_I.sample_noise(n, g)]
+        return G_I.synthesize(shard.take(paths).to(w), noise).cpu()
 
-    def images(self, n:int, generator:torch.Generator|int, share:Share=Share()) -> torch.Tensor: # (n, 3, H, W)
+    def images(self, n:int, generator:torch.Generator|int, shard:Shard=Shard()) -> torch.Tensor: # (n, 3, H, W)
         "Single frames."
-        return self.clips(n, 1, generator, share=share)[:, 0]
+        return self.clips(n, 1, generator, shard=shard)[:, 0]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from ..core.basics import seeded, sub_seed
-from ..core.processes import this_share
+from ..core.processes import this_shard
 from ..method.clips import check_clip, from_uint8, to_uint8
 from ..evaluation.feature_networks import FeatureNetwork
 from ..evaluation.metrics import describe_clips
@@ -38,14 +38,14 @@ class Protocol:
     n:int # clips of each side; of each loop (IS); contents (LPIPS diversity)
     frames:int # of a clip; 1 for single images
     resolution:int # pixels a side to which both sides are brought
-    interval:int = 1 # frames of a video from one frame of a clip to the next
+    frame_stride:int = 1 # frames of a video from one frame of a clip to the next
     times:int = 1 # loops (IS), motions of a content (LPIPS diversity)
 
     def __post_init__(self):
         if self.metric in OFFICIAL and self.network not in OFFICIAL[self.metric]:
             raise ValueError(f'{self.metric.upper()} is what {" or ".join(OFFICIAL[self.metric])} says: a number from {self.network!r} must not carry the name; use frechet_{self.network}_...')
         if not _NAME.fullmatch(self.name): raise ValueError(f'{self.name} spells no protocol: metric is one of {", ".join(OFFICIAL)}, frechet; network lower case')
-        least = dict(n=2, frames=2 if self.metric in ('acd', 'lpips_drift', 'lpips_diversity') else 1, resolution=16, interval=1, times=2 if self.metric == 'lpips_diversity' else 1)
+        least = dict(n=2, frames=2 if self.metric in ('acd', 'lpips_drift', 'lpips_diversity') else 1, resolution=16, frame_stride=1, times=2 if self.metric == 'lpips_diversity' else 1)
         if bad := [f'{k} {getattr(self, k)}' for k, v in least.items() if getattr(self, k) < v]: raise ValueError(f'{self.name}: {", ".join(bad)} is too small')
         if self.times > 1 and self.metric not in ('is', 'lpips_diversity'): raise ValueError(f'{self.name}: only IS has loops, and only LPIPS diversity motions of a content')
         if (self.metric == 'fid' or self.network == 'inception') and self.frames != 1: raise ValueError(f'{self.name}: InceptionV3 looks at single frames, frames must be 1')
@@ -54,7 +54,7 @@ class Protocol:
     def name(self) -> str:
         "All of it, in one word."
         return (f'{self.metric}_{self.network}_{self.n}' + f'x{self.times}'*(self.times > 1 or self.metric == 'is') + f'_{self.frames}f'
-                + f'_step{self.interval}'*(self.frames > 1) + f'_{self.resolution}px')
+                + f'_step{self.frame_stride}'*(self.frames > 1) + f'_{self.resolution}px')
 
     @property
     def two_sided(self) -> bool:
@@ -64,7 +64,7 @@ class Protocol:
     @property
     def span(self) -> int:
         "Frames of a video that a clip reaches over."
-        return (self.frames - 1)*self.interval + 1
+        return (self.frames - 1)*self.frame_stride + 1
 
 # %% ../../nbs/5_interop/13_protocols.ipynb #b4613207
 NAMED = { # what papers used; the marks of the sources are in the text
@@ -80,8 +80,8 @@ def protocol(
     "The protocol that a name spells."
     if not (m := _NAME.fullmatch(NAMED.get(name, name))):
         raise ValueError(f'{name!r} is no protocol: choose {", ".join(NAMED)}, or spell one like {NAMED["paper_fvd"]}')
-    metric, network, count, times, frames, interval, resolution = m.groups()
-    p = Protocol(metric, network, int(count), int(frames), int(resolution), int(interval or 1), int(times or 1))
+    metric, network, count, times, frames, frame_stride, resolution = m.groups()
+    p = Protocol(metric, network, int(count), int(frames), int(resolution), int(frame_stride or 1), int(times or 1))
     if p.name != NAMED.get(name, name): raise ValueError(f'{name!r} leaves something open: spell {p.name!r} if that is meant')
     return replace(p, n=n) if n else p
 
@@ -102,14 +102,14 @@ def as_read(
 class Generated:
     "Clips that are made when they are asked for."
     batches:Callable[[list[tuple[int, int]]], Iterable[torch.Tensor]] # (content, motion) pairs -> their clips (b, T, 3, H, W), batch by batch
-    interval:int # frames of a video from one of its frames to the next: that of the clips it was trained on
+    frame_stride:int # frames of a video from one of its frames to the next: that of the clips it was trained on
     fingerprint:str # of whatever makes them, for the record
 
 @dataclass(frozen=True)
 class GeneratedFolder:
     "A folder of generated clips, one a file; each is taken from its first frame on."
     folder:str|Path
-    interval:int # frames of a video from one of their frames to the next
+    frame_stride:int # frames of a video from one of their frames to the next
 
 class Source(NamedTuple):
     "Clips as a protocol wants them."
@@ -126,28 +126,28 @@ def video_source(
     "Random clips of real videos."
     if videos.resolution != p.resolution: raise ValueError(f'{p.name}: the videos were read at {videos.resolution} px, they must be at {p.resolution}')
     if p.metric == 'lpips_diversity': raise ValueError(f'{p.name} compares motions of one content, and videos have none in common: give what makes clips, as `Generated`')
-    listed = videos.usable(p.frames, p.interval) if hasattr(videos, 'usable') else None
+    listed = videos.usable(p.frames, p.frame_stride) if hasattr(videos, 'usable') else None
     @functools.lru_cache(maxsize=2)
     def order(turn): return torch.randperm(len(listed), generator=seeded(sub_seed(seed, 'order', turn))).tolist()
     def clip(i):
         one = videos
         if listed: one = copy.copy(videos); one.videos = [listed[order(i//len(listed))[i % len(listed)]]]
-        return one.clips(1, p.frames, sub_seed(seed, 'clip', i), p.interval)[0]
+        return one.clips(1, p.frames, sub_seed(seed, 'clip', i), p.frame_stride)[0]
     n = p.n*p.times
     about = dict(kind='videos', fingerprint=videos.fingerprint) | (dict(videos=len(listed), clips_of_a_video=-(-n//len(listed))) if listed else {})
     return Source(lambda pairs: torch.stack([clip(i) for i, _ in pairs]), f'{videos.fingerprint} {seed}', about)
 
 def generated_source(p:Protocol, generated:Generated|GeneratedFolder) -> Source:
     "Generated clips, at the protocol's step and size."
-    if generated.interval < 1 or p.frames > 1 and p.interval % generated.interval:
-        raise ValueError(f'{p.name}: frames of these clips are {generated.interval} frames of a video apart, a step of {p.interval} cannot be taken from them')
-    k = p.interval//generated.interval if p.frames > 1 else 1
+    if generated.frame_stride < 1 or p.frames > 1 and p.frame_stride % generated.frame_stride:
+        raise ValueError(f'{p.name}: frames of these clips are {generated.frame_stride} frames of a video apart, a step of {p.frame_stride} cannot be taken from them')
+    k = p.frame_stride//generated.frame_stride if p.frames > 1 else 1
     need = (p.frames - 1)*k + 1
     def cut(clips):
         if clips.shape[1] < need: raise ValueError(f'{p.name} wants {need} frames of each clip, these have {clips.shape[1]}')
         return as_read(check_clip(clips)[:, :need:k], p.resolution)
     if isinstance(generated, Generated):
-        return Source(lambda pairs: torch.cat([cut(b) for b in generated.batches(pairs)]), generated.fingerprint, dict(kind='generated', fingerprint=generated.fingerprint, interval=generated.interval))
+        return Source(lambda pairs: torch.cat([cut(b) for b in generated.batches(pairs)]), generated.fingerprint, dict(kind='generated', fingerprint=generated.fingerprint, frame_stride=generated.frame_stride))
     if p.metric == 'lpips_diversity': raise ValueError(f'{p.name} compares motions of one content, and files do not say which clips share one: give what makes clips, as `Generated`')
     videos = VideoFolder(generated.folder, p.resolution, keep=False)
     n = p.n*p.times
@@ -155,7 +155,7 @@ def generated_source(p:Protocol, generated:Generated|GeneratedFolder) -> Source:
     def read(i):
         if videos.videos[i].n_frames < need: raise ValueError(f'{p.name} wants {need} frames of each clip, {videos.videos[i].name} has {videos.videos[i].n_frames}')
         return from_uint8(videos.videos[i].take(range(0, need, k)))
-    return Source(lambda pairs: torch.stack([read(i) for i, _ in pairs]), videos.fingerprint, dict(kind='clips', fingerprint=videos.fingerprint, clips=len(videos), interval=generated.interval))
+    return Source(lambda pairs: torch.stack([read(i) for i, _ in pairs]), videos.fingerprint, dict(kind='clips', fingerprint=videos.fingerprint, clips=len(videos), frame_stride=generated.frame_stride))
 
 def as_source(p:Protocol, what, seed:int) -> Source:
     "Whatever was given, as the protocol wants it."
@@ -187,9 +187,9 @@ def look_at(
     batch_size:int|None=None, # clips at a time (contents, for LPIPS diversity); default: four million pixels, at most 64 clips
 ) -> Moments|ScoreSums: # of the clips of all processes
     "What one side of a protocol comes to; no process holds more clips than a batch."
-    share, device = this_share(), next(iter(network.parameters()), torch.zeros(0)).device
+    shard, device = this_shard(), next(iter(network.parameters()), torch.zeros(0)).device
     kept = ScoreSums(network.width, p.n, p.times) if p.metric == 'is' else Moments(network.width if p.two_sided else 1, 20 if network.width <= 1024 else 8)
-    units = range(p.n*p.times if p.metric == 'is' else p.n)[share.index::share.of]
+    units = range(p.n*p.times if p.metric == 'is' else p.n)[shard.rank::shard.world_size]
     batch_size = batch_size or max(1, min(64, 2**22//(p.frames*p.resolution**2*(p.times if p.metric == 'lpips_diversity' else 1))))
     for at in range(0, len(units), batch_size):
         now = list(units[at:at + batch_size])
@@ -205,7 +205,7 @@ def look_once(p:Protocol, source:Source, network:nn.Module, batch_size:int|None=
     about = dict(protocol=p.name, source=source.fingerprint, network=network.sha256, version='1')
     path = cache_folder()/'statistics'/f'{p.name}-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.safetensors'
     if not about['network'] or p.metric == 'is': return look_at(p, source, network, batch_size), False
-    first = this_share().index == 0
+    first = this_shard().rank == 0
     if sum_over_processes(torch.tensor(float(first and path.is_file()))) > 0: return Moments.load(path), True
     moments = look_at(p, source, network, batch_size)
     if first: moments.save(path, about)
@@ -226,7 +226,7 @@ def protocol_network(p:Protocol, device:torch.device|None=None) -> PublishedNetw
     "The published network of a protocol, read from the cache folder; with several processes the first one fetches it."
     if p.network not in PUBLISHED: raise ValueError(f'{p.name}: {p.network!r} is no published network ({", ".join(PUBLISHED)}): give the network')
     def load(): return PUBLISHED[p.network].load(**(dict(scores=True) if p.metric == 'is' and p.network == 'inception' else {}))
-    network = load() if this_share().index == 0 else None
+    network = load() if this_shard().rank == 0 else None
     sum_over_processes(torch.zeros(1))
     return (network or load()).to(device or torch.accelerator.current_accelerator(check_available=True) or torch.device('cpu'))
 
@@ -257,7 +257,7 @@ def compare(
     kept = {k: look_once(p, source, network, batch_size) if k == 'real' else (look_at(p, source, network, batch_size), False) for k, source in sides.items()}
     def number(k): return (inception_score if p.metric == 'is' else mean_of_moments)(p.name, kept[k][0])
     metric, extra = frechet_of_moments(p.name, kept['fake'][0], kept['real'][0]) if p.two_sided else number('fake')
-    record = dict(name=p.name, network=dict(kind=p.network, files={f: h for f, h in zip(getattr(network, 'files', ()), network.sha256.split())}, sha256=network.sha256), seed=seed, processes=this_share().of, **extra,
+    record = dict(name=p.name, network=dict(kind=p.network, files={f: h for f, h in zip(getattr(network, 'files', ()), network.sha256.split())}, sha256=network.sha256), seed=seed, processes=this_shard().world_size, **extra,
                   versions={k: importlib.metadata.version(k) for k in ('torch', 'torch-fidelity', 'lpips')},
                   **{k: s.about for k, s in sides.items()}, real_from_cache=kept['real'][1] if 'real' in kept else None)
     return Result(metric, number('real')[0] if 'real' in kept and not p.two_sided else None, record)

@@ -13,17 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ..core.basics import seeded
-from ..core.processes import Share
+from ..core.processes import Shard
 
 # %% ../../nbs/1_method/09_augmentation.ipynb #fc684d51
 class Draws:
-    "Random numbers for a batch of images, or for this process's share of a batch."
-    def __init__(self, images:Tensor, generator:torch.Generator, share:Share):
-        self.like, self.generator, self.share, self.n = images, generator, share, len(images)*share.of
+    "Random numbers for a batch of images, or for this process's shard of a batch."
+    def __init__(self, images:Tensor, generator:torch.Generator, shard:Shard):
+        self.like, self.generator, self.shard, self.n = images, generator, shard, len(images)*shard.world_size
     def uniform(self, *shape:int) -> Tensor: # (N, *shape) in [0, 1)
-        return self.share.take(torch.rand(self.n, *shape, generator=self.generator)).to(self.like)
+        return self.shard.take(torch.rand(self.n, *shape, generator=self.generator)).to(self.like)
     def integer(self, high:int) -> Tensor: # (N,) from 0 to high - 1
-        return self.share.take(torch.randint(high, (self.n,), generator=self.generator)).to(self.like.device)
+        return self.shard.take(torch.randint(high, (self.n,), generator=self.generator)).to(self.like.device)
 
 # %% ../../nbs/1_method/09_augmentation.ipynb #819fc68f
 def _colour(x:Tensor, u:Tensor) -> Tensor:
@@ -56,10 +56,10 @@ def augment(
     images:Tensor, # (N, 3, H, W)
     policy:tuple[str, ...], # of `AUGMENTATIONS`, in the order of application
     generator:torch.Generator|int,
-    share:Share=Share(), # the images are this part of a batch
+    shard:Shard=Shard(), # the images are this part of a batch
 ) -> Tensor: # (N, 3, H, W)
     "DiffAugment (Zhao et al. 2020): random changes that gradients pass through."
-    draws = Draws(images, seeded(generator), share)
+    draws = Draws(images, seeded(generator), shard)
     for name in policy: images = AUGMENTATIONS[name](images, draws.uniform(3))
     return images
 
@@ -134,11 +134,11 @@ def move(images:Tensor, v:Views, draws:Draws) -> Tensor:
 def random_views(
     images:Tensor, # (N, 3, H, W)
     generator:torch.Generator, # on the CPU
-    share:Share=Share(), # the images are this part of a batch
+    shard:Shard=Shard(), # the images are this part of a batch
     **ranges:float, # of `Views`
 ) -> Tensor: # (N, 3, H, W)
     "One random view of each image: a cutout, then a flip, a shift of colour or an affine map [R]."
-    v, draws = Views(**ranges), Draws(images, generator, share)
+    v, draws = Views(**ranges), Draws(images, generator, shard)
     images = cut_square(images, v, draws)
     kind, half, channel = draws.integer(3)[:, None, None, None], draws.integer(2), draws.integer(3)
     flipped = torch.where((half == 0)[:, None, None, None], images, images.flip(3))

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.basics import seeded, sub_seed
-from ..core.processes import average, this_share
+from ..core.processes import average, this_shard
 from .augmentation import AUGMENTATIONS, augment
 from .clips import save_image, tile
 from .frozen_generator import save_image_generator
@@ -139,20 +139,20 @@ class ImageTrainer:
     "Networks, optimisers and one step; `state_dict` holds all that a resumed run needs."
     def __init__(self, settings:ImageTraining):
         s = self.settings = settings
-        self.accelerator, self.share = Accelerator(), this_share()
+        self.accelerator, self.shard = Accelerator(), this_shard()
         self.device = self.accelerator.device
-        self.share.rows(s.batch_size)
+        self.shard.rows(s.batch_size)
         self.nets = {k: n.to(self.device) for k, n in build_networks(s).items()}
         self.G, self.D = self.nets['G'], self.nets['D']
-        if math.gcd(s.batch_size//self.share.of, self.D.group) != math.gcd(s.batch_size, self.D.group):
-            raise ValueError(f'batch_size={s.batch_size} for {self.share.of} processes breaks the groups of '
+        if math.gcd(s.batch_size//self.shard.world_size, self.D.group) != math.gcd(s.batch_size, self.D.group):
+            raise ValueError(f'batch_size={s.batch_size} for {self.shard.world_size} processes breaks the groups of '
                              f'{self.D.group} images that the discriminator compares')
         self.opt_G = lazy_adam(self.G, s.lr, s.path_length_every if s.path_length_weight else 0)
         self.opt_D = lazy_adam(self.D, s.lr, s.r1_every)
         self.base_lr = [o.param_groups[0]['lr'] for o in (self.opt_G, self.opt_D)]
         self.ema = AveragedModel(self.G, multi_avg_fn=get_ema_multi_avg_fn(.5**(s.batch_size/s.ema_images)))
         self.step, self.mean_path_length = 0, 0.
-        if s.path_length_weight: self.share.rows(s.batch_size//2) # half a batch must be shared evenly too
+        if s.path_length_weight: self.shard.rows(s.batch_size//2) # half a batch must be shared evenly too
 
 # %% ../../nbs/1_method/12_image_training.ipynb #5f6e0cbe
 @patch
@@ -161,7 +161,7 @@ def codes(self:ImageTrainer,
     generator:torch.Generator,
 ) -> torch.Tensor: # (n/processes, D), with style mixing (n/processes, n_layers, D)
     "The codes of one step's images."
-    s, mine = self.settings, self.share.take
+    s, mine = self.settings, self.shard.take
     def w(): return self.G.mapping(mine(torch.randn(n, s.latent_dim, generator=generator)).to(self.device))
     a = w()
     if not s.style_mixing: return a
@@ -173,7 +173,7 @@ def codes(self:ImageTrainer,
 @patch
 def path_term(self:ImageTrainer, generator:torch.Generator) -> torch.Tensor:
     "The path-length penalty of half a batch; updates the running mean."
-    s, mine = self.settings, self.share.take
+    s, mine = self.settings, self.shard.take
     n = s.batch_size//2
     w = self.G.mapping(mine(torch.randn(n, s.latent_dim, generator=generator)).to(self.device))
     images = self.G.synthesis(w, [mine(m) for m in self.G.sample_noise(n, generator)])
@@ -211,14 +211,14 @@ def decay_rates(self:ImageTrainer):
 # %% ../../nbs/1_method/12_image_training.ipynb #f01879f8
 @patch
 def train_step(self:ImageTrainer,
-    real:torch.Tensor, # (N, 3, H, W), this process's share of the batch
+    real:torch.Tensor, # (N, 3, H, W), this process's shard of the batch
 ) -> dict[str, float]: # losses
     "One step of the discriminator, then one of the generator."
-    s, g, n = self.settings, seeded(sub_seed(self.settings.seed, 'image step', self.step)), len(real)*self.share.of
-    def augmented(x): return augment(x, s.augment, g, self.share)
+    s, g, n = self.settings, seeded(sub_seed(self.settings.seed, 'image step', self.step)), len(real)*self.shard.world_size
+    def augmented(x): return augment(x, s.augment, g, self.shard)
     self.decay_rates()
     real = real.to(self.device, memory_format=torch.channels_last)
-    fake = self.G.synthesis(self.codes(n, g), [self.share.take(m) for m in self.G.sample_noise(n, g)])
+    fake = self.G.synthesis(self.codes(n, g), [self.shard.take(m) for m in self.G.sample_noise(n, g)])
     weights = dict(r1=s.r1_every, path_length=s.path_length_weight*s.path_length_every)
     losses = optimizer_step(self.d_terms(fake, real, augmented), weights, self.D, self.opt_D, self.step + 1)
     self.D.requires_grad_(False)
@@ -256,13 +256,13 @@ def finish(trainer:ImageTrainer, source, folder:Path) -> Path:
     "Write the averaged generator and what it was trained on."
     path, s = folder/'image_generator.safetensors', trainer.settings
     about = dict(images_seen=trainer.step*s.batch_size, data=source.fingerprint, settings=asdict(s))
-    if trainer.share.index == 0: save_image_generator(trainer.ema.module, path, **about)
+    if trainer.shard.rank == 0: save_image_generator(trainer.ema.module, path, **about)
     trainer.accelerator.wait_for_everyone() # nobody reads what is half-written
     return path
 
 # %% ../../nbs/1_method/12_image_training.ipynb #712916d1
 def train_image_generator(
-    source, # a clip source: `.images(n, generator, share)` and `.resolution`
+    source, # a clip source: `.images(n, generator, shard)` and `.resolution`
     settings:ImageTraining,
     folder:str|Path, # receives checkpoint.pt, losses.csv, samples-*.png, image_generator.safetensors
     save_every:int=2_000, # steps between checkpoints and sample sheets
@@ -273,7 +273,7 @@ def train_image_generator(
     if source.resolution != s.resolution:
         raise ValueError(f'the pictures have {source.resolution} px, the settings say {s.resolution}')
     trainer = ImageTrainer(s)
-    def images(step): return source.images(s.batch_size, sub_seed(s.seed, 'image data', step), trainer.share)
+    def images(step): return source.images(s.batch_size, sub_seed(s.seed, 'image data', step), trainer.shard)
     def train(real): return trainer.train_step(real), lambda: dict(images=trainer.step*s.batch_size)
     def save(): save_sheet(trainer, folder/f'samples-{trainer.step:06d}.png')
     plan = Plan('image generator', s.steps, images, train, save, 50, save_every, stop_at)

@@ -137,16 +137,16 @@ def fit_latent_pca(
 # %% ../../nbs/1_method/05_latent_pca.ipynb #c023
 def plot_explained_variance(
     pca:LatentPCA,               # all directions
-    shares:tuple=(.9, .975),     # fractions of the variance to mark
+    fractions:tuple=(.9, .975),     # fractions of the variance to mark
 ):
     "Plot the cumulative variance and the standard deviations against the number of directions; return the figure."
     total, x = pca.variance_ratio.cumsum(0), torch.arange(1, len(pca.std) + 1)
     fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.4), dpi=80, layout='constrained')
     left.plot(x, total)
-    for share in shares:
-        n = min(int((total < share).sum()) + 1, len(total))
+    for fraction in fractions:
+        n = min(int((total < fraction).sum()) + 1, len(total))
         left.axvline(n, lw=.8, ls=':', color='grey')
-        left.annotate(f'{share:.1%}: {n}', (n, .05), rotation=90, ha='right', fontsize=8)
+        left.annotate(f'{fraction:.1%}: {n}', (n, .05), rotation=90, ha='right', fontsize=8)
     left.set(xlabel='directions', ylabel='fraction of variance', ylim=(0, 1.02))
     right.semilogy(x, pca.std.clamp_min(1e-6 * pca.std[0]))
     right.set(xlabel='direction', ylabel='standard deviation')

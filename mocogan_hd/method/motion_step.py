@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.basics import seeded, sub_seed
-from ..core.processes import gather_rows, this_share
+from ..core.processes import gather_rows, this_shard
 from .augmentation import random_views
 from .frozen_generator import ImageGenerator, pooling
 from .image_discriminator import (ContrastiveImageDiscriminator, MemoryQueue, MomentumEncoder,
@@ -37,7 +37,7 @@ from .video_discriminator import VideoDiscriminator, condition_on_first
 class MotionTraining:
     "How a motion generator is trained; the defaults are for 32 pixels on two cores."
     n_frames:int = 16 # T
-    interval:int = 1 # frame stride: keep every `interval`-th frame of a video (2)
+    frame_stride:int = 1 # frame stride: keep every `frame_stride`-th frame of a video (2)
     batch_size:int = 4 # clips, of all processes together (8 to 32)
     steps:int = 450 # discriminator steps
     g_steps:int = 1 # generator steps to one discriminator step (5)
@@ -81,7 +81,7 @@ class MotionTraining:
 # %% ../../nbs/1_method/13_motion_step.ipynb #d73fb731
 CHOICES = dict(penalty=('r1', 'channel'), image_loss=('contrastive', 'pair', 'none'), dv_norm=('instance', None),
                contrastive_form=('paper', 'release'), precision=('float32', 'bfloat16', 'float16'))
-POSITIVE = ('batch_size steps g_steps interval hidden lr dv_lr di_lr lambda_ penalty_every queue temperature '
+POSITIVE = ('batch_size steps g_steps frame_stride hidden lr dv_lr di_lr lambda_ penalty_every queue temperature '
             'dv_width dv_layers di_width').split()
 
 def _check(s:MotionTraining):
@@ -136,9 +136,9 @@ class MotionTrainer:
             raise ValueError(f'the PCA was measured on generator {pca.fingerprint}, '
                              f'this one is {image_generator.fingerprint}')
         self.resolution = image_generator.resolution // pooling(image_generator.resolution, s.video_resolution)
-        self.accelerator, self.share = Accelerator(), this_share()
+        self.accelerator, self.shard = Accelerator(), this_shard()
         self.device = self.accelerator.device
-        self.share.rows(s.batch_size)
+        self.shard.rows(s.batch_size)
         self.G_I, self.pca, self.step = copy(image_generator.to(self.device)), pca, 0
         if s.compile: self.G_I._images = torch.compile(self.G_I._images, dynamic=False)
         nets = build_networks(s, image_generator.latent_dim, pca, self.resolution)
@@ -221,16 +221,16 @@ class Fakes(NamedTuple):
 
 def a_later_frame(clips:torch.Tensor, trainer:MotionTrainer, g:torch.Generator) -> torch.Tensor: # (B, 3, H, W)
     "Frame t of each clip, t > 1 drawn at random."
-    t = trainer.share.take(torch.randint(1, clips.shape[1], (trainer.settings.batch_size,), generator=g))
+    t = trainer.shard.take(torch.randint(1, clips.shape[1], (trainer.settings.batch_size,), generator=g))
     return clips[torch.arange(len(clips), device=clips.device), t.to(clips.device)]
 
 # %% ../../nbs/1_method/13_motion_step.ipynb #c8a88c6c
 def draw_fakes(
     trainer:MotionTrainer,
     g:torch.Generator,
-) -> Fakes: # this process's share, with gradients to G_M
+) -> Fakes: # this process's shard, with gradients to G_M
     "Generate clips from fresh w_1 and motion noise."
-    s, G_I, G_M, mine = trainer.settings, trainer.G_I, trainer.nets['G_M'], trainer.share.take
+    s, G_I, G_M, mine = trainer.settings, trainer.G_I, trainer.nets['G_M'], trainer.shard.take
     w1, eps = mine(G_I.sample_latents(s.batch_size, g)), mine(G_M.sample_eps(s.batch_size, s.n_frames, g))
     maps = [mine(m) for m in G_I.sample_noise(s.batch_size, g)]
     trajectory, eps_hat = G_M(w1, eps)
@@ -275,7 +275,7 @@ def pair_term(trainer:MotionTrainer, fakes:Fakes, real:torch.Tensor, g:torch.Gen
 # %% ../../nbs/1_method/13_motion_step.ipynb #a86f04cd
 def contrastive_terms(trainer:MotionTrainer, fakes:Fakes, g:torch.Generator) -> dict[str, torch.Tensor]:
     "The generator's hinge loss and L_f on the contrastive D_I; fills the queues."
-    first, later = (random_views(x, g, share=trainer.share) for x in (fakes.first, fakes.later))
+    first, later = (random_views(x, g, shard=trainer.shard) for x in (fakes.first, fakes.later))
     score, features = trainer.judge('D_I', later)
     terms = {'G_I': hinge_g(score)}
     if trainer.settings.lambda_f:
@@ -305,7 +305,7 @@ def generator_losses(
 def channel_penalty(trainer:MotionTrainer, fake:torch.Tensor, real:torch.Tensor, g:torch.Generator) -> torch.Tensor:
     "The gradient penalty between real and fake clips, which are never played backwards [R]."
     s = trainer.settings
-    alpha = trainer.share.take(torch.rand(s.batch_size, 1, 1, 1, 1, generator=g)).to(real)
+    alpha = trainer.shard.take(torch.rand(s.batch_size, 1, 1, 1, 1, generator=g)).to(real)
     real, fake = (video_input(clips, s, backwards=False) for clips in (real, fake))
     return gradient_penalty(trainer.nets['D_V'], real, fake, alpha, 1.)
 
@@ -334,7 +334,7 @@ def contrastive_d_terms(trainer:MotionTrainer, fakes:Fakes, g:torch.Generator) -
     "The hinge loss of the contrastive D_I and L_contr."
     s, release = trainer.settings, trainer.settings.contrastive_form == 'release'
     frames = fakes.first, fakes.later.detach()
-    views = [random_views(x, g, share=trainer.share) for x in frames for _ in range(2)]
+    views = [random_views(x, g, shard=trainer.shard) for x in frames for _ in range(2)]
     if release: scores, features = zip(*(trainer.judge('D_I', v) for v in views))
     else: scores, features = (x.chunk(4) for x in trainer.judge('D_I', torch.cat(views)))
     real, fake = (scores[0], scores[2]) if release else (torch.cat(scores[:2]), torch.cat(scores[2:]))
@@ -357,7 +357,7 @@ def image_discriminator_loss(
 # %% ../../nbs/1_method/13_motion_step.ipynb #67c8207e
 def train_step(
     trainer:MotionTrainer,
-    real:torch.Tensor, # (B, T, 3, H, W) real clips: this process's share of the batch
+    real:torch.Tensor, # (B, T, 3, H, W) real clips: this process's shard of the batch
 ) -> tuple[dict[str, float], Fakes]: # the last losses by name, the last fakes
     "`g_steps` steps of G_M, then one of each discriminator."
     s, losses, kept = trainer.settings, {}, {}

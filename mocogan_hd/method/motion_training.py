@@ -44,7 +44,7 @@ class Report(NamedTuple):
     clips:torch.Tensor # (4, T, 3, H, W) fixed samples of the averaged G_M
 
 def train_motion_generator(
-    source, # a clip source: `.clips(n, n_frames, generator, interval, share)` and `.resolution`
+    source, # a clip source: `.clips(n, n_frames, generator, frame_stride, shard)` and `.resolution`
     image_generator:ImageGenerator,
     pca:LatentPCA, # of that generator
     settings:MotionTraining,
@@ -58,7 +58,7 @@ def train_motion_generator(
     check_resolution_of(source, image_generator, s)
     trainer = MotionTrainer(image_generator, pca, s)
     def clips(step):
-        return source.clips(s.batch_size, s.n_frames, seeded(sub_seed(s.seed, 'motion data', step)), s.interval, trainer.share)
+        return source.clips(s.batch_size, s.n_frames, seeded(sub_seed(s.seed, 'motion data', step)), s.frame_stride, trainer.shard)
     def train(real):
         losses, fakes = train_step(trainer, real)
         return losses, lambda: vital_signs(trainer, fakes, real)

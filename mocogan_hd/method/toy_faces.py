@@ -10,7 +10,7 @@ import math
 import torch
 from fastcore.basics import patch
 from ..core.basics import seeded
-from ..core.processes import Share
+from ..core.processes import Shard
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c005
 IDENTITY = ('skin', 'hair', 'eyes', 'background', 'face_width', 'face_height', 'hair_length',
@@ -146,7 +146,7 @@ def sample_motion(
     n:int, # clips
     n_frames:int, # frames a clip
     generator:torch.Generator|int,
-    interval:int=1, # render each `interval`-th moment
+    frame_stride:int=1, # render each `frame_stride`-th moment
 ) -> torch.Tensor: # (n, T, 6), units as in `MOTION`
     "Random smooth motion factors."
     g = seeded(generator)
@@ -154,7 +154,7 @@ def sample_motion(
     low, high = torch.tensor(list(_FREQUENCY.values())).T[:, :, None]
     frequency, phase, weight = low + (high - low)*u(2), u(2)*math.tau, .3 + .7*u(2)
     weight = weight / weight.sum(-1, keepdim=True) * (.4 + .6*u(1))
-    t = torch.arange(n_frames)*float(interval)
+    t = torch.arange(n_frames)*float(frame_stride)
     waves = torch.sin(math.tau*frequency[..., None]*t + phase[..., None])
     factors = (weight[..., None] * waves).sum(2) # (n, 6, T) in [-1, 1]
     factors[:, 5] = torch.sigmoid(12*(factors[:, 5] - .45))*2 - 1 # eyes are open most of the time
@@ -173,13 +173,13 @@ class ToyFaces:
         self.domain, self.resolution = domain, resolution
         self.fingerprint = f'toy-faces-1-{domain}-{resolution}'
 
-    def clips(self, n:int, n_frames:int, generator:torch.Generator|int, interval:int=1, share:Share=Share()):
+    def clips(self, n:int, n_frames:int, generator:torch.Generator|int, frame_stride:int=1, shard:Shard=Shard()):
         "Clips (n, T, 3, H, W) alone."
-        return self.clips_with_factors(n, n_frames, generator, interval, share)[0]
+        return self.clips_with_factors(n, n_frames, generator, frame_stride, shard)[0]
 
-    def images(self, n:int, generator:torch.Generator|int, share:Share=Share()):
+    def images(self, n:int, generator:torch.Generator|int, shard:Shard=Shard()):
         "Single frames (n, 3, H, W), on which the image generator is trained."
-        return self.clips(n, 1, generator, share=share)[:, 0]
+        return self.clips(n, 1, generator, shard=shard)[:, 0]
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #280c62ae
 @patch
@@ -187,12 +187,12 @@ def clips_with_factors(self:ToyFaces,
     n:int, # clips
     n_frames:int, # frames a clip
     generator:torch.Generator|int,
-    interval:int=1,
-    share:Share=Share(), # draw this part of the n only
+    frame_stride:int=1,
+    shard:Shard=Shard(), # draw this part of the n only
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # clips (n, T, 3, H, W), identity (n, 9), motion (n, T, 6)
     "Clips and the factors that drew them."
     g = seeded(generator)
-    identity, motion = torch.rand(n, len(IDENTITY), generator=g), sample_motion(n, n_frames, g, interval)
-    identity, motion = share.take(identity), share.take(motion)
+    identity, motion = torch.rand(n, len(IDENTITY), generator=g), sample_motion(n, n_frames, g, frame_stride)
+    identity, motion = shard.take(identity), shard.take(motion)
     frames = render(identity.repeat_interleave(n_frames, 0), motion.flatten(0, 1), self.domain, self.resolution)
     return frames.unflatten(0, (-1, n_frames)), identity, motion

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ..core.basics import Progress, atomic_path, check_finite
 from ..core.files import NEWEST, read_checkpoint, write_checkpoint
 from ..core.prefetch import prefetch
-from ..core.processes import Share, average, average_gradients
+from ..core.processes import Shard, average, average_gradients
 
 # %% ../../nbs/1_method/11_training.ipynb #88a1204c
 def optimizer_step(
@@ -86,7 +86,7 @@ class Plan:
     "What one training gives to the loop."
     label:str # of progress lines
     steps:int
-    batch:Callable[[int], torch.Tensor] # step -> this process's share of the real batch; depends on the step alone
+    batch:Callable[[int], torch.Tensor] # step -> this process's shard of the real batch; depends on the step alone
     # one step -> raw losses, and a function that gives further figures for a row of the log
     train:Callable[[torch.Tensor], tuple[dict, Callable[[], dict]]]
     save:Callable[[], None] # writes what lies beside the checkpoint
@@ -110,7 +110,7 @@ def save_all(trainer, log:TrainingLog, plan:Plan):
     "Check the weights, then write log, the plan's files, and last the checkpoint; only the first process writes."
     sums = {f'{net}.{k}': p.detach().sum() for net, m in trainer.nets.items() for k, p in m.named_parameters()}
     check_finite(sums, trainer.step)
-    if trainer.share.index == 0:
+    if trainer.shard.rank == 0:
         log.save()
         plan.save()
         write_checkpoint(trainer.state_dict(), log.path.parent)
@@ -118,7 +118,7 @@ def save_all(trainer, log:TrainingLog, plan:Plan):
 
 # %% ../../nbs/1_method/11_training.ipynb #21e6175d
 def training_loop(
-    trainer, # has `step`, `nets`, `share`, `accelerator`, `state_dict` and `load_state_dict`
+    trainer, # has `step`, `nets`, `shard`, `accelerator`, `state_dict` and `load_state_dict`
     plan:Plan,
     folder:str|Path, # receives checkpoint.pt, losses.csv, tensorboard/
 ) -> Iterator[pd.DataFrame]: # the log, after each save; once at the end where nothing is left to do
@@ -127,7 +127,7 @@ def training_loop(
     log = resume(trainer, folder, plan.label)
     trainer.accelerator.wait_for_everyone() # before anybody writes
     if trainer.step >= plan.end: yield pd.DataFrame(log.rows)
-    writes, progress = trainer.share.index == 0, Progress(plan.label, plan.steps, trainer.step)
+    writes, progress = trainer.shard.rank == 0, Progress(plan.label, plan.steps, trainer.step)
     board_of = SummaryWriter(folder/'tensorboard', purge_step=trainer.step + 1) if writes else nullcontext()
     with board_of as board, prefetch(plan.batch, range(trainer.step, plan.end)) as batches:
         for real in batches:

@@ -59,7 +59,7 @@ def test_clips_and_numbers_from_a_folder_of_the_release(full_release, tmp_path):
     players = load_generators([full_release])
     want = sample_clips(players.image_generator, players.motion_generator, 4, 3, seed=0)
     torch.testing.assert_close(clips_of(out, 32, 3), want.cpu().clamp(-1, 1), atol=1/127.5, rtol=0)
-    done = process('evaluate', full_release, '--real', real, '--out', tmp_path/'numbers', '--n', 4, '--frames', 3, '--interval', 2, '--contents', 2, '--motions', 2, '--network-steps', 3)
+    done = process('evaluate', full_release, '--real', real, '--out', tmp_path/'numbers', '--n', 4, '--frames', 3, '--frame-stride', 2, '--contents', 2, '--motions', 2, '--network-steps', 3)
     assert done.returncode == 0, done.stderr
     rows = {r['metric']: r for r in load_json(tmp_path/'numbers/metrics.json')}
     assert rows['frechet']['name'] == 'frechet_embedding_4_3f_step2_32px' and rows['diversity']['name'] == 'diversity_embedding_2x2_3f_step2_32px'
@@ -238,10 +238,10 @@ def test_folders_are_compared_by_protocol(small, tmp_path, capsys, cache):
     assert set(rows) == {'fvd'} and rows['fvd']['name'] == name and rows['fvd']['n'] == 6 and whole['baselines'] == {} and whole['files'] == ['metrics.json']
     record = whole['protocols'][0]
     assert record['network']['files'].keys() == {'i3d_torchscript.pt'} and record['network']['sha256'] in out and record['interval_of_generated'] == 'taken to be that of the protocol'
-    assert (record['fake']['interval'], record['real']['videos']) == (2, 12) and str(tmp_path) not in (tmp_path/'a/evaluation.json').read_text()
-    assert run(capsys, 'evaluate', more, '--real', small/'real', '--out', tmp_path/'b', '--protocol', name, '--fake-interval', 1)[0] == 0
+    assert (record['fake']['frame_stride'], record['real']['videos']) == (2, 12) and str(tmp_path) not in (tmp_path/'a/evaluation.json').read_text()
+    assert run(capsys, 'evaluate', more, '--real', small/'real', '--out', tmp_path/'b', '--protocol', name, '--fake-frame-stride', 1)[0] == 0
     again, whole = measured(tmp_path/'b')
-    assert whole['protocols'][0]['real_from_cache'] and whole['protocols'][0]['interval_of_generated'] == 'given' and whole['protocols'][0]['fake']['interval'] == 1 and again['fvd']['name'] == name
+    assert whole['protocols'][0]['real_from_cache'] and whole['protocols'][0]['interval_of_generated'] == 'given' and whole['protocols'][0]['fake']['frame_stride'] == 1 and again['fvd']['name'] == name
     assert not (tmp_path/'a/embedding.safetensors').exists()
 
 def test_archives_are_folders(small, tmp_path, capsys, cache):
@@ -269,7 +269,7 @@ def test_the_list_of_protocols(capsys, cache):
 
 @pytest.mark.parametrize('argv, message', [
     (['--protocol', 'fvd'], 'is no protocol'), (['--protocol', 'fvd_embedding_6_4f_step1_16px'], 'must not carry the name'), (['--protocol', 'fvd_i3d_2048_4f_step1_16px'], 'wants 2048 clips'),
-    (['--protocol', 'fvd_i3d_6_4f_step2_16px', '--fake-interval', '3'], 'a step of 2 cannot be taken'), (['--protocol', 'acd_facenet_6_4f_step1_16px'], '20180402-114759-vggface2.pt is missing: put it into'),
+    (['--protocol', 'fvd_i3d_6_4f_step2_16px', '--fake-frame-stride', '3'], 'a step of 2 cannot be taken'), (['--protocol', 'acd_facenet_6_4f_step1_16px'], '20180402-114759-vggface2.pt is missing: put it into'),
     (['--protocol', 'lpips_diversity_alex_3x2_4f_step1_16px'], 'files do not say'), (['--protocol', 'frechet_embedding_6_4f_step1_16px'], 'is no published network'),
     (['--protocol', 'fvd_i3d_6_11f_step1_16px'], 'n_frames 11')])
 def test_refusals_by_protocol(argv, message, small, tmp_path, capsys, cache):

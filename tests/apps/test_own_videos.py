@@ -57,8 +57,8 @@ def test_channels_fit_every_resolution(resolution):
 def test_own_experiment_is_the_preset_where_nothing_is_said(tmp_path):
     assert own_experiment('sky48', 'sky48') == experiment('sky48')
     assert own_experiment('', 'weizmann', n_frames=16) == experiment('weizmann')
-    e = own_experiment(str(tmp_path), seed=3, interval=4, augment=['cutout'], overrides={'evaluation.n_contents': 2, 'n_codes': 99})
-    assert (e.images, e.videos, e.seed, e.image.seed, e.motion.seed, e.motion.interval, e.image.augment, e.evaluation.n_contents, e.n_codes) == (str(tmp_path), str(tmp_path), 3, 3, 3, 4, ('cutout',), 2, 99)
+    e = own_experiment(str(tmp_path), seed=3, frame_stride=4, augment=['cutout'], overrides={'evaluation.n_contents': 2, 'n_codes': 99})
+    assert (e.images, e.videos, e.seed, e.image.seed, e.motion.seed, e.motion.frame_stride, e.image.augment, e.evaluation.n_contents, e.n_codes) == (str(tmp_path), str(tmp_path), 3, 3, 3, 4, ('cutout',), 2, 99)
     for bad in ({'motion.step': 1}, {'movement.steps': 1}, {'speed': 2}):
         with pytest.raises(ValueError, match='has no'): own_experiment('.', overrides=bad)
     with pytest.raises(ValueError, match='FOLDER'): own_experiment()

@@ -148,7 +148,7 @@ def test_the_table_has_a_row_for_everything(tmp_path, folder):
     (tmp_path/'v'/'empty.mp4').write_bytes(b''); (tmp_path/'v'/'notes.txt').write_bytes(b'')
     strip = (tmp_path/'v'/'calm'/'0.png').read_bytes(); (tmp_path/'v'/'calm'/'half.png').write_bytes(strip[:len(strip)//2])
     with zipfile.ZipFile(tmp_path/'v'/'some.zip', 'w') as z: z.writestr('../out.mp4', b'x')
-    seen = inspect_videos(tmp_path/'v', n_frames=10, interval=2, rows=3, columns=5, resolution=20)
+    seen = inspect_videos(tmp_path/'v', n_frames=10, frame_stride=2, rows=3, columns=5, resolution=20)
     t = seen.table.set_index('name')
     assert len(t) == 10 and t.usable.sum() == 6 and set(t.columns) == {'form', 'frames', 'size', 'rate', 'seconds', 'usable', 'reason'}
     assert t.reason['empty.mp4'] == 'is empty (0 bytes)' and 'cannot be read as an image' in t.reason['calm/half.png'] and t.reason['calm/0.png'] == '19 frames needed' and 'leads out' in t.reason['some.zip/../out.mp4']

@@ -9,7 +9,7 @@ from mocogan_hd.data.clip_sets import VideoSet, Video, held_out_groups, resize_f
 from mocogan_hd.core.media_files import natural_key
 from mocogan_hd.core.prefetch import prefetch
 from mocogan_hd.core.basics import seeded, tensors_hash
-from mocogan_hd.core.processes import Share
+from mocogan_hd.core.processes import Shard
 from mocogan_hd.method.clips import save_mp4
 from mocogan_hd.core.media_files import Unusable
 from mocogan_hd.data.video_files import read_strip
@@ -88,15 +88,15 @@ def test_truncated_image(tmp_path):
 def test_exactly_long_enough(tmp_path):
     strip(tmp_path/'a.png', n=31); strip(tmp_path/'b.png', n=30)
     videos = VideoFolder(tmp_path, 8)
-    with pytest.warns(UserWarning, match='b.png'): assert videos.clips(3, 16, 0, interval=2).shape == (3, 16, 3, 8, 8)
+    with pytest.warns(UserWarning, match='b.png'): assert videos.clips(3, 16, 0, frame_stride=2).shape == (3, 16, 3, 8, 8)
     assert videos.report(16, 2).usable.tolist() == [True, False]
-    with pytest.raises(ValueError, match='n_frames 16 with interval 3 needs 46'): videos.clips(1, 16, 0, interval=3)
-    with pytest.raises(ValueError, match='interval 0'): videos.clips(1, 16, 0, interval=0)
+    with pytest.raises(ValueError, match='n_frames 16 with frame_stride 3 needs 46'): videos.clips(1, 16, 0, frame_stride=3)
+    with pytest.raises(ValueError, match='frame_stride 0'): videos.clips(1, 16, 0, frame_stride=0)
 
 
 def test_every_start_is_reached_and_the_last_frame_used(tmp_path):
     Image.fromarray(np.repeat(np.arange(7, dtype=np.uint8), 8)[None, :, None].repeat(8, 0).repeat(3, 2)).save(tmp_path/'s.png')
-    clips = VideoFolder(tmp_path, 8).clips(200, 3, 0, interval=2)
+    clips = VideoFolder(tmp_path, 8).clips(200, 3, 0, frame_stride=2)
     assert set(((clips[:, 0, 0, 0, 0] + 1)*127.5).round().int().tolist()) == {0, 1, 2}
     assert ((clips[:, -1, 0, 0, 0] + 1)*127.5).round().max() == 6
     images = VideoFolder(tmp_path, 8).images(300, 0)
@@ -250,8 +250,8 @@ def test_any_number_of_processes_and_threads_draws_the_same(tmp_path, of, bad):
         want, pictures = videos.clips(6, 4, 1, 2), videos.images(6, 2)
         fresh = [pickle.loads(pickle.dumps(videos)) if bad is None else videos for _ in range(of)]
         with ThreadPoolExecutor(3) as pool:
-            parts = list(pool.map(lambda i: fresh[i].clips(6, 4, 1, 2, Share(i, of)), range(of)))
-            single = list(pool.map(lambda i: fresh[i].images(6, 2, Share(i, of)), range(of)))
+            parts = list(pool.map(lambda i: fresh[i].clips(6, 4, 1, 2, Shard(i, of)), range(of)))
+            single = list(pool.map(lambda i: fresh[i].images(6, 2, Shard(i, of)), range(of)))
     assert torch.equal(torch.cat(parts), want) and torch.equal(torch.cat(single), pictures)
 
 # --- crops
@@ -463,7 +463,7 @@ def test_rates_that_make_no_sense():
 
 def test_clips_know_their_rate(tmp_path):
     for i, fps in enumerate((10, 10, 5)): save_mp4(ToyFaces(resolution=32).clips(1, 20, 0)[0], tmp_path/f'{fps}'/f'{i}.mp4', fps=fps)
-    assert (VideoFolder(tmp_path/'10', 16).clip_rate(), VideoFolder(tmp_path/'10', 16).clip_rate(interval=2)) == (10, 5)
+    assert (VideoFolder(tmp_path/'10', 16).clip_rate(), VideoFolder(tmp_path/'10', 16).clip_rate(frame_stride=2)) == (10, 5)
     assert VideoFolder(tmp_path, 16).clip_rate() is None and VideoFolder(tmp_path, 16, fps=5).clip_rate() == 5
     assert VideoFolder(numbered(tmp_path/'strips', [9]), 16).clip_rate() is None
 

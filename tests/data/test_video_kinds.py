@@ -68,17 +68,17 @@ def test_few_frames_of_a_video_are_one(tmp_path):
     for i, f in enumerate(film(6)): Image.fromarray(f).save(tmp_path/f'{i}.png')
     assert open_usable(find_videos(tmp_path)[0]).n_frames == 6
 
-@pytest.mark.parametrize('n, share, gap, parts', [(12, .25, 0, (9, 3)), (12, .25, 2, (7, 3)), (2, .2, 0, (1, 1)), (100, .2, 5, (75, 20))])
-def test_parts_in_time(tmp_path, n, share, gap, parts):
+@pytest.mark.parametrize('n, fraction, gap, parts', [(12, .25, 0, (9, 3)), (12, .25, 2, (7, 3)), (2, .2, 0, (1, 1)), (100, .2, 5, (75, 20))])
+def test_parts_in_time(tmp_path, n, fraction, gap, parts):
     v = Movie([save(tmp_path/'a.mp4', film(12).repeat(9, 0)[:n], 'libx264')])
-    a, b = split_in_time(v, share, gap)
+    a, b = split_in_time(v, fraction, gap)
     assert (a.n_frames, b.n_frames) == parts and a.rate == b.rate == v.rate
     assert (b.frames() == v.frames()[-parts[1]:]).all() and (a.frames([0]) == v.frames([0])).all()
 
 def test_too_short_to_split(tmp_path):
     v = Movie([save(tmp_path/'a.mp4', film(4), 'libx264')])
     with pytest.raises(Unusable, match='a.mp4 has 4 frames: too few'): split_in_time(v, .5, 3)
-    with pytest.raises(ValueError, match='share 1'): split_in_time(v, 1)
+    with pytest.raises(ValueError, match='fraction 1'): split_in_time(v, 1)
 
 def test_what_is_left_out_is_said(tmp_path):
     v, = find_videos(save(tmp_path/'one.mp4', film(1), 'libx264'))

@@ -1,12 +1,12 @@
 "One way to numbers: tensors, batches and clips on demand give the same, and a number of processes changes nothing."
 import pytest, torch
-from mocogan_hd.core.processes import Share
+from mocogan_hd.core.processes import Shard
 from mocogan_hd.data.video_data import VideoFolder
 from mocogan_hd.evaluation import evaluate as page
 from mocogan_hd.evaluation.evaluate import ClipsOnDemand, evaluate, evaluate_beside_baselines, extract_features, extract_share, real_batches, regroup
-from mocogan_hd.evaluation.feature_networks import FaceJudge
+from mocogan_hd.evaluation.feature_networks import FactorRegressor
 from mocogan_hd.evaluation.frame_embedding import FrameEmbedding, fit_directions
-from mocogan_hd.evaluation.metrics import look
+from mocogan_hd.evaluation.metrics import clip_features
 from mocogan_hd.method.clips import save_strip
 from mocogan_hd.method.toy_faces import ToyFaces
 
@@ -37,17 +37,17 @@ def test_a_tensor_or_batches_and_parts_that_are_equal(real):
 @pytest.mark.parametrize('n, processes', [(12, 2), (13, 4), (3, 4)])
 def test_each_process_makes_its_share_alone(n, processes, monkeypatch):
     "Processes one after the other in place of `gather_rows`: in order, each clip but the padding is made once."
-    clips, network, parts, made = FACES.clips(n, 4, 0), FaceJudge('people', 16).eval(), [], []
+    clips, network, parts, made = FACES.clips(n, 4, 0), FactorRegressor('people', 16).eval(), [], []
     def make(rows): made.extend(rows); return [clips[list(rows)]]
     monkeypatch.setattr(page, 'gather_rows', lambda x: parts[-1].append(x) or x.new_zeros(0, *x.shape[1:]))
     for i in range(processes):
-        monkeypatch.setattr(page, 'this_share', lambda: Share(i, processes))
+        monkeypatch.setattr(page, 'this_shard', lambda: Shard(i, processes))
         parts.append([])
         extract_share(network, ClipsOnDemand(make, range(n)), keep=5)
     shown, features = (torch.cat([p[k] for p in parts]) for k in (0, 1))
     assert made == [i % n for i in range(len(made))] and len(made) == -(-n//processes)*processes
     assert torch.equal(shown[:min(5, n)], clips[:5])
-    torch.testing.assert_close(features[:n], look(network, clips).features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features[:n], clip_features(network, clips).features, rtol=1e-4, atol=1e-5)
 
 def test_batches_are_never_larger_than_asked():
     clips = torch.rand(11, 6, 3, 16, 16)
@@ -56,6 +56,6 @@ def test_batches_are_never_larger_than_asked():
         assert {len(p) for p in parts[:-1]} == {few} and torch.equal(torch.cat(parts), clips)
 
 def test_refusals():
-    network, clips = FaceJudge('people', 16).eval(), FACES.clips(8, 4, 0)
+    network, clips = FactorRegressor('people', 16).eval(), FACES.clips(8, 4, 0)
     with pytest.raises(ValueError, match='no clips'): extract_features(network, iter(()))
     with pytest.raises(ValueError, match='8 cannot be compared with 6'): evaluate(clips, clips[:6], network)

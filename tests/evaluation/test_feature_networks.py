@@ -1,8 +1,8 @@
 "The factor regressor: what it accepts and refuses, and that training it twice gives the same."
 import pytest, torch
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.evaluation.feature_networks import (FaceJudge, FeatureNetwork, evaluate_judge, frame_encoder, judge_batch,
-                                                    load_feature_network, save_feature_network, soften, train_judge)
+from mocogan_hd.evaluation.feature_networks import (FactorRegressor, FeatureNetwork, evaluate_factor_regressor, frame_encoder, factor_batch,
+                                                    load_feature_network, save_feature_network, soften, train_factor_regressor)
 from mocogan_hd.method.toy_faces import ToyFaces
 
 
@@ -13,17 +13,17 @@ def test_encoder_at_any_resolution(resolution):
 
 @pytest.mark.parametrize('resolution', [8, 24, 48])
 def test_resolution_must_be_a_power_of_two(resolution):
-    with pytest.raises(ValueError, match=f'resolution {resolution}'): FaceJudge('people', resolution)
+    with pytest.raises(ValueError, match=f'resolution {resolution}'): FactorRegressor('people', resolution)
 
 
 @pytest.mark.parametrize('shape', [(2, 3, 16, 16), (1, 2, 3, 32, 32), (1, 2, 1, 16, 16)])
 def test_clips_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r'\(B, T, 3, 16, 16\)'): FaceJudge('people', 16).features(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r'\(B, T, 3, 16, 16\)'): FactorRegressor('people', 16).features(torch.zeros(shape))
 
 
 def test_batches_do_not_matter_and_mode_is_kept():
-    judge, clips = FaceJudge('people', 16).train(), torch.rand(3, 5, 3, 16, 16, generator=seeded(0))
-    a, b = judge.see(clips, batch_size=4), judge.see(clips, batch_size=256)
+    judge, clips = FactorRegressor('people', 16).train(), torch.rand(3, 5, 3, 16, 16, generator=seeded(0))
+    a, b = judge.extract(clips, batch_size=4), judge.extract(clips, batch_size=256)
     assert judge.training and not a[0].requires_grad
     for x, y, width in zip(a, b, (128, 9, 6)):
         assert x.shape == (3, 5, width)
@@ -32,7 +32,7 @@ def test_batches_do_not_matter_and_mode_is_kept():
 
 def test_judge_is_the_same_for_a_seed_and_leaves_global_state_alone():
     torch.manual_seed(3); before = torch.random.get_rng_state()
-    a, b, c = (train_judge('robots', 16, seed=s, steps=3, batch_size=4) for s in (0, 0, 1))
+    a, b, c = (train_factor_regressor('robots', 16, seed=s, steps=3, batch_size=4) for s in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert a.fingerprint == b.fingerprint != c.fingerprint
     assert not a.training and not any(p.requires_grad for p in a.parameters())
@@ -40,7 +40,7 @@ def test_judge_is_the_same_for_a_seed_and_leaves_global_state_alone():
 
 
 def test_judge_learns_the_easy_factors_and_its_report_is_honest():
-    judge = train_judge('people', 16, seed=0, steps=150)
+    judge = train_factor_regressor('people', 16, seed=0, steps=150)
     assert judge.report['r2']['background'] > .7 and judge.report['r2']['skin'] > .5
     clips, identity, motion = ToyFaces('people', 16).clips_with_factors(64, 2, 99)
     error = (judge.content(clips)[:, :, 3] - identity[:, None, 3]).abs().mean().item()
@@ -48,27 +48,27 @@ def test_judge_learns_the_easy_factors_and_its_report_is_honest():
 
 
 def test_truth_in_targets():
-    frames, targets = judge_batch(64, seeded(0), 'people', 16)
+    frames, targets = factor_batch(64, seeded(0), 'people', 16)
     assert frames.shape == (64, 3, 16, 16) and targets.shape == (64, 15) and targets.abs().max() <= 1
     assert targets[:, 9:].std(0).min() > .2, 'poses spread over their ranges'
 
 
 def test_perfect_reading_has_r2_one(monkeypatch):
     "The report's arithmetic, with a judge that knows the truth."
-    judge = FaceJudge('people', 16)
-    clips, identity, motion = ToyFaces('people', 16).clips_with_factors(8, 4, seeded(5), interval=4)
+    judge = FactorRegressor('people', 16)
+    clips, identity, motion = ToyFaces('people', 16).clips_with_factors(8, 4, seeded(5), frame_stride=4)
     truth = (None, identity[:, None].expand(-1, 4, -1), motion)
-    monkeypatch.setattr(FaceJudge, 'see', lambda self, c: truth)
-    report = evaluate_judge(judge, 8, 4, seed=5)
+    monkeypatch.setattr(FactorRegressor, 'extract', lambda self, c: truth)
+    report = evaluate_factor_regressor(judge, 8, 4, seed=5)
     assert all(v == 1 for v in report['r2'].values()) and all(v == 0 for v in report['error'].values())
 
 
 def test_soften_share():
     x = torch.rand(200, 3, 16, 16, generator=seeded(0))
     changed = (soften(x, 1) != x).flatten(1).any(1).float().mean()
-    assert .2 < changed < .4 and torch.equal(soften(x, 1, share=0.), x) and torch.equal(soften(x, 1), soften(x, 1))
+    assert .2 < changed < .4 and torch.equal(soften(x, 1, fraction=0.), x) and torch.equal(soften(x, 1), soften(x, 1))
     rough = lambda y: y.diff(dim=-1).abs().mean()
-    assert rough(soften(x, 1, share=1.)) < rough(x)
+    assert rough(soften(x, 1, fraction=1.)) < rough(x)
 
 
 def test_files_that_are_no_networks(tmp_path):
@@ -83,4 +83,4 @@ def test_files_that_are_no_networks(tmp_path):
 
 
 def test_domain_must_exist():
-    with pytest.raises(ValueError, match='cats'): train_judge('cats', 16, steps=2)
+    with pytest.raises(ValueError, match='cats'): train_factor_regressor('cats', 16, steps=2)

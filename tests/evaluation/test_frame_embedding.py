@@ -11,7 +11,7 @@ from mocogan_hd.data.video_data import VideoFolder, imitate_weizmann, weizmann
 @pytest.fixture(scope='module')
 def people(tmp_path_factory):
     root = tmp_path_factory.mktemp('weizmann')
-    imitate_weizmann(root, ToyFaces(resolution=16).clips(36, 8, 0, interval=3))
+    imitate_weizmann(root, ToyFaces(resolution=16).clips(36, 8, 0, frame_stride=3))
     return weizmann(root, 16, 'train'), weizmann(root, 16, 'test')
 
 
@@ -35,7 +35,7 @@ def test_embedding_learns_and_survives_the_disk(people, tmp_path):
     again = load_feature_network(tmp_path/'n.safetensors')
     assert again.fingerprint == network.fingerprint and again.report == network.report
     clips = test.clips(2, 4, 0)
-    for a, b in zip(network.see(clips), again.see(clips)): assert torch.equal(a, b)
+    for a, b in zip(network.extract(clips), again.extract(clips)): assert torch.equal(a, b)
 
 
 def test_directions_are_those_of_movement(people):

@@ -3,7 +3,7 @@ import json
 from dataclasses import replace
 import pytest, torch
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.evaluation.feature_networks import FaceJudge
+from mocogan_hd.evaluation.feature_networks import FactorRegressor
 from mocogan_hd.evaluation.gate import (COVERAGE, GateReport, Ruler, Tracking, coverage, gate, generated_frames, nearest_codes,
                              path_of_steps, track, tracked_report)
 from mocogan_hd.method.frozen_generator import ImageGenerator
@@ -26,14 +26,14 @@ def make_judge(seed=0):
     "An untrained judge reads something, which is enough here."
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return FaceJudge('people', 16).eval().requires_grad_(False)
+        return FactorRegressor('people', 16).eval().requires_grad_(False)
 
 class OwnClips:
     "A clip source of what a generator itself draws, under the step rule."
     resolution, fingerprint = 16, 'own'
     def __init__(self, image_generator, pca): self.image_generator, self.pca = image_generator, pca
     def images(self, n, generator): return generated_frames(self.image_generator, n, generator)
-    def clips(self, n, n_frames, generator, interval=1):
+    def clips(self, n, n_frames, generator, frame_stride=1):
         g = seeded(generator)
         w1 = self.image_generator.sample_latents(n, g)
         a = torch.randn(n, 1, SETTINGS.n_pca, generator=g) + .5*torch.randn(n, n_frames - 1, SETTINGS.n_pca, generator=g)
@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_refused(own):
     clips = source.clips(4, 3, 0)
     for arguments, message in [((image_generator, pca, clips[0], judge, SETTINGS), r'clips \(3, 3, 16, 16\): \(n, T, 3, 16, 16\)'),
                                ((image_generator, pca, clips[:, :1], judge, SETTINGS), 'two frames or more'),
-                               ((image_generator, pca, clips, FaceJudge('people', 32), SETTINGS), 'judge-people looks at 32 px, the generator draws 16 px'),
+                               ((image_generator, pca, clips, FactorRegressor('people', 32), SETTINGS), 'judge-people looks at 32 px, the generator draws 16 px'),
                                ((make_generator(1), pca, clips, judge, SETTINGS), 'the basis was measured on generator'),
                                ((image_generator, pca, clips, judge, replace(SETTINGS, n_pca=9)), 'n_pca=9: the basis has 8 directions'),
                                ((image_generator, pca, clips[:1, :1].expand(4, 3, -1, -1, -1), judge, SETTINGS), 'there is nothing to track')]:

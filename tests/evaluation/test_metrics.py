@@ -3,9 +3,9 @@ import json, math
 import pytest, torch
 from scipy.stats import binom
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.evaluation.feature_networks import FaceJudge
+from mocogan_hd.evaluation.feature_networks import FactorRegressor
 from mocogan_hd.evaluation.metrics import (content_distance, content_drift, content_drift_last, content_jump, displacement, drift, drift_at_motion, drift_per_motion, fit_clip_space,
-                                frechet_of_clips, look, measure, metric_name, motion_diversity, motion_magnitude, motion_of_factors, motion_scale,
+                                frechet_of_clips, clip_features, measure, metric_name, motion_diversity, motion_magnitude, motion_of_factors, motion_scale,
                                 noise_share, perceptual_diversity, perceptual_drift, roughness, time_asymmetry, time_asymmetry_of_factors)
 from mocogan_hd.method.toy_faces import sample_motion
 
@@ -118,19 +118,19 @@ def test_drift_relative_to_motion():
 
 
 def test_measure_names_spell_the_protocol_and_all_values_are_plain():
-    judge = FaceJudge('people', 16).eval()
+    judge = FactorRegressor('people', 16).eval()
     clips = torch.rand(12, 6, 3, 16, 16, generator=seeded(0))*2 - 1
-    seen, real = look(judge, clips), look(judge, clips.flip(0).roll(1, -1))
+    seen, real = clip_features(judge, clips), clip_features(judge, clips.flip(0).roll(1, -1))
     grid = seen.motion.unflatten(0, (4, 3))
-    rows = measure(judge, seen, real, interval=2, grid=grid)
+    rows = measure(judge, seen, real, frame_stride=2, grid=grid)
     assert rows['frechet'].name == 'frechet_judge_12_6f_step2_16px' == metric_name('frechet', judge, 12, 6, 2)
     assert rows['diversity'].name == 'diversity_judge_4x3_6f_step2_16px' and rows['std_yaw'].name == 'std_yaw_motion_judge_12_6f_step2_16px'
     assert len({m.name for m in rows.values()}) == len(rows)
     for m in rows.values(): json.dumps(m.row(), allow_nan=False)
-    static = measure(judge, look(judge, clips[:, :1].expand_as(clips)), real, interval=2)
+    static = measure(judge, clip_features(judge, clips[:, :1].expand_as(clips)), real, frame_stride=2)
     assert static['drift'].value < 1e-5 and static['magnitude'].value < 1e-4
     with pytest.raises(ValueError, match='12 cannot be compared with 10'):
-        measure(judge, seen, look(judge, clips[:10]), interval=2)
+        measure(judge, seen, clip_features(judge, clips[:10]), frame_stride=2)
 
 
 def sawtooth(a, b, periods=6):

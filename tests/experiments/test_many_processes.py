@@ -2,9 +2,9 @@
 import os, subprocess, sys
 from pathlib import Path
 import pytest, torch
-from mocogan_hd.core.processes import Share
+from mocogan_hd.core.processes import Shard
 from mocogan_hd.experiments.presets import experiment
-from mocogan_hd.evaluation.feature_networks import save_feature_network, train_judge
+from mocogan_hd.evaluation.feature_networks import save_feature_network, train_factor_regressor
 from mocogan_hd.method.frozen_generator import load_image_generator
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.experiments.many_processes import STORE_OF_ITS_OWN, evaluation_stage, launch, load_run_features
@@ -58,7 +58,7 @@ def test_stages_by_two_processes(tmp_path):
     generator = load_image_generator(top/'image_generator/image_generator.safetensors')
     fit_latent_pca(generator, 500).save(top/'image_generator/pca.safetensors')
     launch('motion', 2, 'smoke', results=tmp_path, overrides=TINY)
-    save_feature_network(train_judge('people', 16, steps=3), top/'judge.safetensors')
+    save_feature_network(train_factor_regressor('people', 16, steps=3), top/'judge.safetensors')
     evaluation_stage(e, tmp_path)
     alone = load_run_features(run/'seen.safetensors')
     launch('evaluation', 2, 'smoke', results=tmp_path, overrides=TINY)
@@ -74,6 +74,6 @@ def test_an_error_in_a_worker_is_shown(tmp_path):
         launch('motion', 2, 'smoke', results=tmp_path, max_restarts=0)
 
 def test_a_share():
-    with pytest.raises(ValueError, match='a batch of 5 cannot be shared equally by 2 processes'): Share(0, 2).rows(5)
+    with pytest.raises(ValueError, match='a batch of 5 cannot be shared equally by 2 processes'): Shard(0, 2).rows(5)
     whole = torch.arange(12).view(3, 4)
-    assert torch.equal(torch.cat([Share(i, 2).take(whole, dim=1) for i in range(2)], 1), whole)
+    assert torch.equal(torch.cat([Shard(i, 2).take(whole, dim=1) for i in range(2)], 1), whole)

@@ -43,7 +43,7 @@ def test_what_the_table_of_the_release_says(preset):
 @pytest.mark.parametrize('preset', PUBLISHED)
 def test_published_settings_of_all(preset):
     m = experiment(preset).motion
-    expected = dict(n_frames=16, interval=2, g_steps=5, fresh_fakes=True, video_resolution=128, n_pca=384, hidden=384, lambda_=.2, a_std=.02, lambda_m=1, lambda_contr=2,
+    expected = dict(n_frames=16, frame_stride=2, g_steps=5, fresh_fakes=True, video_resolution=128, n_pca=384, hidden=384, lambda_=.2, a_std=.02, lambda_m=1, lambda_contr=2,
                     lr=1e-4, dv_lr=1e-4, di_lr=1e-4, ema=0, dv_width=64, dv_layers=3, dv_norm='instance', penalty='channel', penalty_weight=10, penalty_every=1, reverse=.5,
                     image_loss='contrastive', di_width=96, queue=4096, temperature=.07, condition_on_first=False, precision='float32')
     assert {k: getattr(m, k) for k in expected} == expected

@@ -6,7 +6,7 @@ import pytest, torch
 from torch import nn
 from mocogan_hd.core.basics import load_json, seeded
 from mocogan_hd.method.clips import save_strip
-from mocogan_hd.evaluation.feature_networks import FaceJudge
+from mocogan_hd.evaluation.feature_networks import FactorRegressor
 from mocogan_hd.experiments.many_processes import STORE_OF_ITS_OWN
 from mocogan_hd.interop.protocols import NAMED, OFFICIAL, Generated, GeneratedFolder, MovingFeatures, Protocol, as_source, compare, look_at, protocol, protocol_table
 from mocogan_hd.interop.published_networks import PublishedNetwork
@@ -30,7 +30,7 @@ def videos(tmp_path_factory):
     return folder
 
 P = protocol('frechet_pixels_12_4f_step2_16px')
-def faces(spoil=lambda x: x, interval=2, frames=4, side=16): return Generated(lambda pairs: (spoil(ToyFaces('people', side).clips(1, frames, 5000 + i, interval)) for i, _ in pairs), interval, 'faces')
+def faces(spoil=lambda x: x, frame_stride=2, frames=4, side=16): return Generated(lambda pairs: (spoil(ToyFaces('people', side).clips(1, frames, 5000 + i, frame_stride)) for i, _ in pairs), frame_stride, 'faces')
 
 # --- names
 
@@ -39,13 +39,13 @@ def test_names_spell_protocols_and_back(name): assert protocol(name).name == nam
 
 def test_a_name_tells_protocols_apart():
     base = protocol('paper_fvd')
-    others = [replace(base, **{k: v}) for k, v in dict(n=64, frames=32, resolution=256, interval=1).items()]
+    others = [replace(base, **{k: v}) for k, v in dict(n=64, frames=32, resolution=256, frame_stride=1).items()]
     assert len({p.name for p in [base, *others]}) == 5
     assert base.span == 31 and base.two_sided and not protocol('paper_acd').two_sided
     assert protocol('paper_is', n=7).name == 'is_c3d_7x10_16f_step2_128px'
 
 @pytest.mark.parametrize('name, message', [
-    ('fvd', 'is no protocol'), ('fvd_i3d_2048_16f_128px', 'leaves something open'), ('fvd_i3d_2048_16f_step0_128px', 'interval 0'), ('fvd_i3d_1_16f_step1_128px', 'n 1'), ('kid_inception_5_1f_64px', 'no protocol'),
+    ('fvd', 'is no protocol'), ('fvd_i3d_2048_16f_128px', 'leaves something open'), ('fvd_i3d_2048_16f_step0_128px', 'frame_stride 0'), ('fvd_i3d_1_16f_step1_128px', 'n 1'), ('kid_inception_5_1f_64px', 'no protocol'),
     ('acd_facenet_9_1f_128px', 'frames 1'), ('lpips_diversity_alex_9_16f_step1_128px', 'times 1'), ('is_c3d_9_16f_step1_128px', '9x1'), ('fvd_i3d_9x3_16f_step1_128px', 'only IS has loops'), ('fid_inception_9_16f_step1_128px', 'single frames')])
 def test_impossible_protocols(name, message):
     with pytest.raises(ValueError, match=message): protocol(name)
@@ -63,7 +63,7 @@ def test_nor_does_a_network_that_calls_itself_so():
     with pytest.raises(ValueError, match="a number from 'pixels' is called frechet_pixels"): compare('frechet_embedding_12_4f_step2_16px', ToyFaces('people', 16), faces(), Pixels())
 
 def test_a_network_of_ours_has_its_own_name():
-    network = MovingFeatures(FaceJudge('people', 16).eval())
+    network = MovingFeatures(FactorRegressor('people', 16).eval())
     r = compare('frechet_judge-moves_12_4f_step2_16px', ToyFaces('people', 16), faces(), network)
     assert r.metric.name.startswith('frechet_judge-moves') and network.width == 384 and r.record['network']['sha256'] == network.network.fingerprint
 
@@ -89,13 +89,13 @@ def test_frames_are_a_step_apart_on_both_sides(tmp_path):
     assert [b - a for a, b in zip(real, real[1:])] == [2, 2, 2]
     save_strip(torch.arange(16.)[:, None, None, None].expand(16, 3, 16, 16)/127.5 - 1, tmp_path/'more.png')
     assert numbers(GeneratedFolder(tmp_path, 1)) == [0, 2, 4, 6] and numbers(GeneratedFolder(tmp_path, 2)) == [0, 1, 2, 3]
-    assert numbers(GeneratedFolder(tmp_path, 1), interval=5) == [0, 5, 10, 15]
+    assert numbers(GeneratedFolder(tmp_path, 1), frame_stride=5) == [0, 5, 10, 15]
     made = Generated(lambda pairs: iter([torch.arange(7.)[None, :, None, None, None].expand(1, 7, 3, 16, 16)/127.5 - 1]), 1, '')
     assert numbers(made) == [0, 2, 4, 6]
-    for source, words in ((GeneratedFolder(tmp_path, 3), 'are 3 frames of a video apart, a step of 2'), (replace(made, interval=4), 'are 4 frames'), (replace(made, interval=0), 'are 0 frames')):
+    for source, words in ((GeneratedFolder(tmp_path, 3), 'are 3 frames of a video apart, a step of 2'), (replace(made, frame_stride=4), 'are 4 frames'), (replace(made, frame_stride=0), 'are 0 frames')):
         with pytest.raises(ValueError, match=words): numbers(source)
-    with pytest.raises(ValueError, match='wants 16 frames of each clip, these have 7'): numbers(made, interval=5)
-    with pytest.raises(ValueError, match='wants 31 frames of each clip, count.png has 16'): numbers(GeneratedFolder(tmp_path, 1), interval=10)
+    with pytest.raises(ValueError, match='wants 16 frames of each clip, these have 7'): numbers(made, frame_stride=5)
+    with pytest.raises(ValueError, match='wants 31 frames of each clip, count.png has 16'): numbers(GeneratedFolder(tmp_path, 1), frame_stride=10)
 
 def test_both_sides_are_resized_alike(tmp_path):
     clips = ToyFaces('people', 32).clips(3, 7, 0)
@@ -211,12 +211,12 @@ def test_fvd_through_a_torchscript_file(cache, videos):
     r = compare('fvd_i3d_6_4f_step2_16px', videos, GeneratedFolder(videos, 2), batch_size=4)
     assert r.metric.name == 'fvd_i3d_6_4f_step2_16px' and math.isfinite(r.metric.value)
     assert r.record['network']['files'] == {'i3d_torchscript.pt': (cache/'i3d_torchscript.pt.sha256').read_text().split()[0]}
-    assert r.record['fake']['interval'] == 2 and r.record['real']['videos'] == 6
+    assert r.record['fake']['frame_stride'] == 2 and r.record['real']['videos'] == 6
 
 def test_a_missing_file_is_named_and_nothing_is_read_before(videos):
     for name, file in dict(fvd_i3d_6_4f_step2_16px='i3d_torchscript.pt', is_c3d_3x2_16f_step1_16px='conv3d_deepnetA_ucf.npz', fid_inception_6_1f_16px='weights-inception', acd_facenet_6_4f_step2_16px='vggface2.pt',
                            lpips_drift_alex_6_4f_step2_16px='alexnet-owt').items():
-        with pytest.raises(FileNotFoundError, match=f'{file}.* is missing: put it into'): compare(name, ToyFaces('people', 16), faces(frames=16, interval=1))
+        with pytest.raises(FileNotFoundError, match=f'{file}.* is missing: put it into'): compare(name, ToyFaces('people', 16), faces(frames=16, frame_stride=1))
     with pytest.raises(ValueError, match="'pixels' is no published network"): compare(P, videos, faces())
 
 def test_fid_agrees_with_torchmetrics(videos):

@@ -3,7 +3,7 @@ import math
 import pytest, torch
 from goldens import U, close, golden
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.core.processes import Share
+from mocogan_hd.core.processes import Shard
 from mocogan_hd.method.augmentation import AUGMENTATIONS, affine, augment, cut, cutout_boxes, random_views
 
 # --- DiffAugment
@@ -26,11 +26,11 @@ def test_augmentations_do_what_they_say():
     coloured = augment(torch.zeros(400, 3, 4, 4), ('colour',), 0)
     assert coloured.abs().max() <= .5 and coloured.mean().abs() < .05 # a grey picture can only change its brightness
 
-@pytest.mark.parametrize('make', [lambda x, share: augment(x, tuple(AUGMENTATIONS), 3, share), lambda x, share: random_views(x, seeded(3), share)])
+@pytest.mark.parametrize('make', [lambda x, shard: augment(x, tuple(AUGMENTATIONS), 3, shard), lambda x, shard: random_views(x, seeded(3), shard)])
 def test_the_parts_of_a_batch_are_those_of_the_whole(make):
     x = torch.rand(6, 3, 16, 16, generator=seeded(0))
-    torch.testing.assert_close(torch.cat([make(Share(i, 3).take(x), Share(i, 3)) for i in range(3)]),
-                               torch.cat([Share(i, 3).take(make(x, Share())) for i in range(3)]))
+    torch.testing.assert_close(torch.cat([make(Shard(i, 3).take(x), Shard(i, 3)) for i in range(3)]),
+                               torch.cat([Shard(i, 3).take(make(x, Shard())) for i in range(3)]))
 
 # --- views
 

@@ -16,7 +16,7 @@ class Pictures:
     "A clip source that counts, fails or spoils its pictures at the k-th call."
     resolution, fingerprint = 16, 'pictures'
     def __init__(self, at=10**9, do=None): self.calls, self.at, self.do = 0, at, do
-    def images(self, n, generator, share=None):
+    def images(self, n, generator, shard=None):
         self.calls += 1
         if self.calls > self.at and isinstance(self.do, Exception): raise self.do
         images = ToyFaces('people', 16).images(n, generator)

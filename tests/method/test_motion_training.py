@@ -38,10 +38,10 @@ class Videos:
     "A clip source that counts, fails or spoils its clips from the k-th call on."
     resolution, fingerprint = 16, 'videos'
     def __init__(self, at=10**9, do=None): self.calls, self.at, self.do = 0, at, do
-    def clips(self, n, n_frames, generator, interval=1, share=None):
+    def clips(self, n, n_frames, generator, frame_stride=1, shard=None):
         self.calls += 1
         if self.calls > self.at and isinstance(self.do, Exception): raise self.do
-        clips = ToyFaces('people', 16).clips(n, n_frames, generator, interval)
+        clips = ToyFaces('people', 16).clips(n, n_frames, generator, frame_stride)
         return clips * self.do if self.calls > self.at else clips
 
 def copy(module): return {k: v.detach().clone() for k, v in module.state_dict().items()}
@@ -93,14 +93,14 @@ def test_signs(G_I, pca, real):
     assert loss_weights(t.settings) == dict(L_m=-3., L_f=-5., L_contr=FULL.lambda_contr, penalty=FULL.penalty_every*FULL.penalty_weight)
 
 def test_the_same_view_twice_matches(G_I, pca, real, monkeypatch):
-    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
+    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, shard: x)
     t, g = MotionTrainer(G_I, pca, FULL), seeded(0)
     t.nets['D_I'].eval() # no power iteration between two calls
     fakes = draw_fakes(t, g)
     assert float(generator_losses(t, fakes._replace(later=fakes.first), real, g)['L_f'].detach()) == pytest.approx(1, abs=1e-5)
 
 def test_first_frames_are_real_to_the_image_discriminator(G_I, pca, real, monkeypatch):
-    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
+    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, shard: x)
     t, seen = MotionTrainer(G_I, pca, FULL), {}
     fakes = draw_fakes(t, seeded(0))
     monkeypatch.setattr(motion_step, 'hinge_d', lambda real, fake: seen.update(real=real, fake=fake) or real.sum()*0)
@@ -209,7 +209,7 @@ def test_penalty_comes_when_due_and_as_strong(G_I, pca, real, penalty):
 # --- queue and momentum encoder
 
 def test_queues_hold_views_of_their_own_frames(G_I, pca, real, monkeypatch):
-    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
+    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, shard: x)
     t = MotionTrainer(G_I, pca, replace(FULL, g_steps=2))
     before = {k: q.rows.clone() for k, q in t.queues.items()}
     for k in range(2):
@@ -222,7 +222,7 @@ def test_queues_hold_views_of_their_own_frames(G_I, pca, real, monkeypatch):
 
 def test_negatives_show_other_frames(G_I, pca, real, monkeypatch):
     "Fakes that are used again are not their own negatives: with features that ignore the view, L_contr would be log 2 at least."
-    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, share: x)
+    monkeypatch.setattr(motion_step, 'random_views', lambda x, g, shard: x)
     again, fresh = (MotionTrainer(G_I, pca, replace(FULL, fresh_fakes=f)) for f in (False, True))
     for t in (again, fresh):
         for k in range(8): # the queue of 12 rows goes round

@@ -46,14 +46,14 @@ def test_paths_are_smooth_and_move():
     assert (motion.std(1).mean(0) > .03*width).all()
 
 def test_interval_skips_moments():
-    assert torch.equal(sample_motion(3, 5, 1, interval=3), sample_motion(3, 13, 1)[:, ::3])
+    assert torch.equal(sample_motion(3, 5, 1, frame_stride=3), sample_motion(3, 13, 1)[:, ::3])
     faces = ToyFaces(resolution=16)
-    torch.testing.assert_close(faces.clips(2, 4, 1, interval=2), faces.clips(2, 7, 1)[:, ::2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(faces.clips(2, 4, 1, frame_stride=2), faces.clips(2, 7, 1)[:, ::2], atol=1e-5, rtol=0)
 
 def test_images_look_like_frames():
     "Marginals of `images` and of clips' frames agree: the paths are stationary."
     faces, n = ToyFaces('people', 16), 1_000
-    images, frames = faces.images(n, 0), faces.clips(n, 2, 1, interval=8)[:, 1]
+    images, frames = faces.images(n, 0), faces.clips(n, 2, 1, frame_stride=8)[:, 1]
     error = images.std(0) * (2/n)**.5
     assert ((images.mean(0) - frames.mean(0)).abs() < 5*error + .01).all() and (images.std(0) - frames.std(0)).abs().mean() < .02
     a, b = sample_motion(4_000, 1, 0)[:, 0], sample_motion(4_000, 16, 1)[:, 15]

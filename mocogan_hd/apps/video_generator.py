@@ -46,7 +46,7 @@ class Video:
         n, t, _, h, w = self.frames.shape
         return f'Video: {n} clip{"s"*(n > 1)} of {t} frames, {w} x {h} px, {self.fps:g} frames a second'
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #aa51cff0
+# %% ../../nbs/6_apps/07_video_generator.ipynb #6e262761
 @patch
 def __getitem__(self:Video, i:int) -> Video:
     "Clip `i` alone."
@@ -66,8 +66,9 @@ def sheet(self:Video,
 def save(self:Video, path:str|Path, scale:int|None=None) -> Path: # .mp4 or .gif; scale as in `sheet`
     "Write all clips as one file and return its path."
     path = Path(path).expanduser()
-    if path.suffix.lower() not in WRITERS: raise ValueError(f'{path}: expected a name that ends in {" or ".join(WRITERS)}')
-    WRITERS[path.suffix.lower()](self.sheet(scale), path, self.fps)
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS: raise ValueError(f'{path}: expected a name that ends in {" or ".join(WRITERS)}')
+    WRITERS[suffix](self.sheet(scale), path, self.fps)
     return path
 
 # %% ../../nbs/6_apps/07_video_generator.ipynb #cf516fcc
@@ -170,12 +171,13 @@ def shipped_files(
                                 f'(shipped models: {there}): train one, or give a folder')
     return [first, motion]
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #39f82646
+# %% ../../nbs/6_apps/07_video_generator.ipynb #8ecc18e6
 def files_in(path:Path) -> list[Path]:
     "What `load_generators` needs to open a folder, or a single file of a motion generator."
     own = path/'motion'/'motion_generator.safetensors', path/'image_generator'/'image_generator.safetensors'
     if own[0].is_file() and own[1].is_file(): return list(own)
-    if path.is_file() or (path/'motion_generator.safetensors').is_file() or any(path.rglob('modelR*.pth')): return [path]
+    whole = path.is_file() or (path/'motion_generator.safetensors').is_file() or any(path.rglob('modelR*.pth'))
+    if whole: return [path]
     unfinished = own[1].parent.is_dir() and own[0].parent.is_dir()
     raise FileNotFoundError(f'{path} holds no model' + (': its training has not ended' if unfinished else
                             '; expected motion_generator.safetensors (a run or a saved model), motion/ and '
@@ -190,15 +192,17 @@ def local_files(name:str|Path) -> list[Path]|None: # None: it can only be a repo
     if isinstance(name, Path) or str(name).count('/') != 1 or str(name)[0] in './~':
         raise FileNotFoundError(f'{name} is no shipped name, no folder, and no OWNER/NAME of the Hub')
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #a1eded1f
+# %% ../../nbs/6_apps/07_video_generator.ipynb #2a86d2f1
 HUB_OPTIONS = ('revision', 'token', 'cache_dir', 'force_download', 'local_files_only') # of `snapshot_download`
 
 def hub_folder(name:str, **options) -> Path:
     "The local copy of a repository; whatever prevents it becomes one line."
-    try: return Path(snapshot_download(name, allow_patterns=['*.safetensors', 'config.json', 'README.md'], **options))
+    patterns = ['*.safetensors', 'config.json', 'README.md']
+    try: return Path(snapshot_download(name, allow_patterns=patterns, **options))
     except Exception as e:
         reason = next(iter(str(e).splitlines()), type(e).__name__)
-        raise FileNotFoundError(f'{name} is no shipped name and no folder, and the Hub does not give it: {reason}') from e
+        raise FileNotFoundError(f'{name} is neither a shipped name nor a folder, '
+                                f'and the Hub does not give it: {reason}') from e
 
 # %% ../../nbs/6_apps/07_video_generator.ipynb #c576b4f8
 _KEPT = ('experiment', 'git', 'versions', 'finished', 'training_minutes', 'minutes', 'videos', 'generator')
@@ -220,7 +224,7 @@ def record_of(folder:Path) -> dict:
     if isinstance(measures, dict): measures = measures.get('generated', [])
     return {k: found[k] for k in _KEPT if k in found} | dict(measures=measures)
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #b7854bb8
+# %% ../../nbs/6_apps/07_video_generator.ipynb #7907eb19
 def recall_mean(image_generator:ImageGenerator, mean:list[float]|None, folder:Path):
     "Give the generator the mean code of a saved model."
     if mean is None: return
@@ -232,15 +236,15 @@ def recall_mean(image_generator:ImageGenerator, mean:list[float]|None, folder:Pa
 def open_model(cls:type[VideoGenerator], files:list[Path], **options) -> VideoGenerator: # see `load_generators`
     "Load both generators, and the record that lies beside them."
     G_I, G_M, about = load_generators(files, **options)
-    last = files[-1] if len(files) == 1 or 'motion' in files[-1].stem else files[0] # the motion's file or folder
-    folder = last if last.is_dir() else last.parent
+    motion = max(files, key=lambda p: 'motion' in p.stem) # a folder, or a file
+    folder = motion if motion.is_dir() else motion.parent
     record = record_of(folder) or record_of(folder.parent)
-    motion = last/'motion_generator.safetensors' if last.is_dir() else last
+    if motion.is_dir(): motion = motion/'motion_generator.safetensors'
     settings = read_header(motion)['settings'] if motion.is_file() and motion.suffix == '.safetensors' else None
     recall_mean(G_I, record.pop('mean_latent', None), folder)
     return cls(G_I, G_M, about | record | (dict(settings=settings) if settings else {}))
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #1674cde6
+# %% ../../nbs/6_apps/07_video_generator.ipynb #da5fe6cd
 def _lossless(network) -> bool:
     "Are all weights numbers of half precision?"
     return all(torch.equal(v.half().to(v.dtype), v) for v in network.state_dict().values() if v.is_floating_point())
@@ -254,7 +258,8 @@ def motion_settings(G_M:MotionGenerator, record:dict) -> MotionTraining:
 @patch
 def _save_pretrained(self:VideoGenerator, save_directory:Path):
     "Write both generators and the record; the folder of a run is refused."
-    if (save_directory/'run.json').exists(): raise FileExistsError(f'{save_directory} holds a run: choose another folder')
+    if (save_directory/'run.json').exists():
+        raise FileExistsError(f'{save_directory} holds a run: choose another folder')
     G_I, G_M = self.image_generator, self.motion_generator
     save_image_generator(G_I.network, save_directory/'image_generator.safetensors', _lossless(G_I.network))
     settings = motion_settings(G_M, self.record)
@@ -264,13 +269,14 @@ def _save_pretrained(self:VideoGenerator, save_directory:Path):
                           save_directory/'motion_generator.safetensors')
     save_json(dict(library='mocogan_hd', record=record), save_directory/'config.json')
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #f9c0c69f
+# %% ../../nbs/6_apps/07_video_generator.ipynb #6c140986
 def _of_data(record):
     e = record.get('experiment', {})
     if not e: return 'The record does not say which data were used.'
-    of_training = f'Images: {e.get("images")}. Videos: {e.get("videos")}. Preset {e.get("preset")}, variant {e.get("variant")}.'
+    data = 'Images: {images}. Videos: {videos}. Preset {preset}, variant {variant}.'
+    known = {k: e.get(k, 'not stated') for k in ('images', 'videos', 'preset', 'variant')}
     minutes = record.get('training_minutes')
-    return of_training + (f' The motion generator trained for {minutes:.3g} minutes.' if minutes else '')
+    return data.format(**known) + (f' The motion generator trained for {minutes:.3g} minutes.' if minutes else '')
 
 def _of_measures(record):
     columns = {'name', 'value', 'low', 'high', 'n'}

@@ -6,10 +6,10 @@
 __all__ = ['WRITERS', 'HUB_OPTIONS', 'CARD', 'Video', 'VideoGenerator', 'shipped_files', 'files_in', 'local_files', 'hub_folder',
            'record_of', 'recall_mean', 'open_model', 'motion_settings']
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #17f337c2
+# %% ../../nbs/6_apps/07_video_generator.ipynb #6df6d760
 import base64
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -204,8 +204,10 @@ def hub_folder(name:str, **options) -> Path:
         raise FileNotFoundError(f'{name} is neither a shipped name nor a folder, '
                                 f'and the Hub does not give it: {reason}') from e
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #c576b4f8
-_KEPT = ('experiment', 'git', 'versions', 'finished', 'training_minutes', 'minutes', 'videos', 'generator')
+# %% ../../nbs/6_apps/07_video_generator.ipynb #94766013
+_KEPT = dict( # what is kept of a record, and its type
+    kind=str, experiment=dict, git=dict, versions=dict, finished=str, training_minutes=(int, float), minutes=dict,
+    videos=str, generator=str, measures=list, settings=dict, mean_latent=object)
 
 def _json(path):
     "A JSON object or list of a folder that may come from elsewhere; an error begins with the file's name."
@@ -213,18 +215,23 @@ def _json(path):
     try: return load_json(path)
     except (UnicodeDecodeError, RecursionError) as e: raise ValueError(f'{path} is not JSON: {e}') from None
 
+def _measures(folder):
+    "The measures of a run, which own videos keep beside those of their baselines."
+    rows = _json(folder/'metrics.json') if (folder/'metrics.json').is_file() else []
+    return rows.get('generated') if isinstance(rows, dict) else rows
+
 def record_of(folder:Path) -> dict:
     "Experiment, measures and dates of a run or a saved model; empty where nothing is written."
-    run, metrics, saved = folder/'run.json', folder/'metrics.json', folder/'config.json'
-    if not run.is_file() and not saved.is_file(): return {}
-    found = _json(run if run.is_file() else saved)
-    if not isinstance(found, dict): raise ValueError(f'{run if run.is_file() else saved}: expected a JSON object')
-    if not run.is_file(): return found['record'] if isinstance(found.get('record'), dict) else {}
-    measures = _json(metrics) if metrics.is_file() else []
-    if isinstance(measures, dict): measures = measures.get('generated', [])
-    return {k: found[k] for k in _KEPT if k in found} | dict(measures=measures)
+    run, saved = folder/'run.json', folder/'config.json'
+    path = run if run.is_file() else saved
+    if not path.is_file(): return {}
+    found = _json(path)
+    if path == saved: found = found.get('record', {}) if isinstance(found, dict) else None
+    if not isinstance(found, dict): raise ValueError(f'{path}: expected a JSON object with a record')
+    if path == run: found = found | dict(measures=_measures(folder))
+    return {k: v for k, v in found.items() if k in _KEPT and isinstance(v, _KEPT[k])}
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #7907eb19
+# %% ../../nbs/6_apps/07_video_generator.ipynb #3a3541a4
 def recall_mean(image_generator:ImageGenerator, mean:list[float]|None, folder:Path):
     "Give the generator the mean code of a saved model."
     if mean is None: return
@@ -240,11 +247,12 @@ def open_model(cls:type[VideoGenerator], files:list[Path], **options) -> VideoGe
     folder = motion if motion.is_dir() else motion.parent
     record = record_of(folder) or record_of(folder.parent)
     if motion.is_dir(): motion = motion/'motion_generator.safetensors'
-    settings = read_header(motion)['settings'] if motion.is_file() and motion.suffix == '.safetensors' else None
+    ours = motion.suffix == '.safetensors' and motion.is_file() and not (folder/'config.json').is_file()
+    if ours: record['settings'] = read_header(motion)['settings'] # a saved model's record has them, if they are known
     recall_mean(G_I, record.pop('mean_latent', None), folder)
-    return cls(G_I, G_M, about | record | (dict(settings=settings) if settings else {}))
+    return cls(G_I, G_M, about | record)
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #da5fe6cd
+# %% ../../nbs/6_apps/07_video_generator.ipynb #91f801ac
 def _lossless(network) -> bool:
     "Are all weights numbers of half precision?"
     return all(torch.equal(v.half().to(v.dtype), v) for v in network.state_dict().values() if v.is_floating_point())
@@ -252,6 +260,10 @@ def _lossless(network) -> bool:
 def motion_settings(G_M:MotionGenerator, record:dict) -> MotionTraining:
     "The settings in the record, or those that describe this network."
     if record.get('settings'): return MotionTraining(**record['settings'])
+    head, eps_dim = G_M.head[0].out_features, G_M.eps_dim
+    if (head, eps_dim) != (512, G_M.latent_dim): # what `load_motion_generator` builds
+        raise ValueError(f'a motion generator with head width {head} and noise of width {eps_dim} cannot be saved: '
+                         f'expected 512 and {G_M.latent_dim}')
     n_pca = None if G_M.components is None else len(G_M.components)
     return MotionTraining(n_pca=n_pca, hidden=G_M.hidden, lambda_=G_M.lambda_)
 
@@ -262,14 +274,13 @@ def _save_pretrained(self:VideoGenerator, save_directory:Path):
         raise FileExistsError(f'{save_directory} holds a run: choose another folder')
     G_I, G_M = self.image_generator, self.motion_generator
     save_image_generator(G_I.network, save_directory/'image_generator.safetensors', _lossless(G_I.network))
-    settings = motion_settings(G_M, self.record)
-    record = self.record | dict(settings=asdict(settings))
+    settings, record = motion_settings(G_M, self.record), dict(self.record)
     if 'mean_latent' in vars(G_I): record['mean_latent'] = G_I.mean_latent.tolist()
     save_motion_generator(SimpleNamespace(settings=settings, G_I=G_I, motion_generator=G_M),
                           save_directory/'motion_generator.safetensors')
     save_json(dict(library='mocogan_hd', record=record), save_directory/'config.json')
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #6c140986
+# %% ../../nbs/6_apps/07_video_generator.ipynb #96e7fe56
 def _of_data(record):
     e = record.get('experiment', {})
     if not e: return 'The record does not say which data were used.'
@@ -279,10 +290,11 @@ def _of_data(record):
     return data.format(**known) + (f' The motion generator trained for {minutes:.3g} minutes.' if minutes else '')
 
 def _of_measures(record):
-    columns = {'name', 'value', 'low', 'high', 'n'}
-    rows = [r for r in record.get('measures', []) if columns <= r.keys() and r['value'] is not None]
+    numbers = 'value', 'low', 'high', 'n'
+    def whole(r): return isinstance(r, dict) and all(isinstance(r.get(k), (int, float)) for k in numbers)
+    rows = [r for r in record.get('measures', []) if whole(r)]
     if not rows: return 'The record holds no measures.'
-    lines = [f'| {r["name"]} | {r["value"]:.4g} | {r["low"]:.4g} to {r["high"]:.4g} | {r["n"]} |' for r in rows]
+    lines = [f'| {r.get("name")} | {r["value"]:.4g} | {r["low"]:.4g} to {r["high"]:.4g} | {r["n"]} |' for r in rows]
     return '\n'.join(['| metric | value | 95 % interval | clips |', '|---|---|---|---|', *lines])
 
 # %% ../../nbs/6_apps/07_video_generator.ipynb #0f9f0de5

@@ -229,7 +229,7 @@ def errors_ahead(
     columns = dict(model=error(predicted[:, k:]).mean(0), static=error(last.expand_as(moving)), velocity=error(moving))
     return pd.DataFrame({c: v.tolist() for c, v in columns.items()}, index=range(k + 1, len(real) + 1))
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #35445b9e
+# %% ../../nbs/6_apps/08_trajectories.ipynb #4f6bc09d
 def factors_over_time(
     clip:torch.Tensor, # (T, 3, H, W)
     network:FeatureNetwork, # with named factors, such as a `FactorRegressor`
@@ -246,7 +246,7 @@ def plot_factors(
 ):
     "A clip as a strip; below it its motion factors and its content factors, in units of their ranges; the figure."
     found, ranges = factors_over_time(clip, network), dict(MOTION)
-    fig, axes = plt.subplots(3, 1, figsize=(7, 4.5), dpi=80, height_ratios=[1, 2, 2], layout='constrained')
+    fig, axes = plt.subplots(3, 1, figsize=(6, 3.8), dpi=60, height_ratios=[1, 2, 2], layout='constrained')
     show(strip(clip, every), ax=axes[0])
     for ax, names, what in zip(axes[1:], (network.motion_names, network.content_names), ('motion', 'content')):
         for name in names:

@@ -71,12 +71,16 @@ def save(self:Video, path:str|Path, scale:int|None=None) -> Path: # .mp4 or .gif
     WRITERS[suffix](self.sheet(scale), path, self.fps)
     return path
 
-# %% ../../nbs/6_apps/07_video_generator.ipynb #cf516fcc
+# %% ../../nbs/6_apps/07_video_generator.ipynb #9bc62dc2
+@patch
+def gif(self:Video) -> bytes:
+    "All clips as the bytes of an endless GIF."
+    with TemporaryDirectory() as folder: return self.save(Path(folder)/'video.gif').read_bytes()
+
 @patch
 def _repr_html_(self:Video) -> str:
-    "An endless GIF inside HTML."
-    with TemporaryDirectory() as folder: gif = self.save(Path(folder)/'video.gif').read_bytes()
-    return f'<img alt="{self!r}" src="data:image/gif;base64,{base64.b64encode(gif).decode()}">'
+    "The GIF inside HTML."
+    return f'<img alt="{self!r}" src="data:image/gif;base64,{base64.b64encode(self.gif()).decode()}">'
 
 @patch
 def _repr_mimebundle_(self:Video, include=None, exclude=None) -> dict[str, str]:

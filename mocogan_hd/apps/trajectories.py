@@ -6,7 +6,7 @@
 __all__ = ['moves_in_chunks', 'save_stream', 'price_of_pull', 'Fitted', 'nearest_starts', 'feature_loss', 'open_image',
            'errors_ahead', 'factors_over_time', 'plot_factors']
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #7373a1cb
+# %% ../../nbs/6_apps/08_trajectories.ipynb #032d4c9b
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +21,7 @@ from .video_generator import Video, VideoGenerator
 from ..core.basics import atomic_path, seeded, sub_seed
 from ..data.image_files import read_image
 from ..evaluation.feature_networks import FeatureNetwork
-from ..method.clips import check_clip, from_uint8, show, strip, tile, to_uint8
+from ..method.clips import check_clip, from_uint8, show, strip, to_uint8
 from ..method.motion_generator import MotionGenerator
 from ..method.sampling import first_codes, motion_noise, spatial_noise
 from ..method.toy_faces import MOTION
@@ -107,14 +107,14 @@ def price_of_pull(
                          step=x.diff(dim=1)[:, last:].square().mean(-1).sqrt().mean().item()))
     return pd.DataFrame(rows).set_index('pull')
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #43989c8d
+# %% ../../nbs/6_apps/08_trajectories.ipynb #eb398361
 @dataclass(frozen=True, eq=False)
 class Fitted:
     "What a search found."
     w1:torch.Tensor     # (1, D)
     eps:torch.Tensor    # (1, k-1, D_eps)
-    target:torch.Tensor # (k, 3, H, W) the frames that were to be drawn
     drawn:torch.Tensor  # (k, 3, H, W) what the generators draw
+    target:torch.Tensor # (k, 3, H, W) the frames that were to be drawn
     nearest:float       # error of the nearest random image, repeated
 
     @property
@@ -125,6 +125,10 @@ class Fitted:
     def __repr__(self):
         return (f'Fitted: pixel error {self.error:.3f} (root mean square, pixels in [-1, 1]); '
                 f'the nearest random image has {self.nearest:.3f}')
+
+    def _repr_html_(self) -> str:
+        "What was given beside what is drawn, and the error."
+        return f'{Video(torch.stack([self.target, self.drawn]))._repr_html_()}<br>{self!r}'
 
 # %% ../../nbs/6_apps/08_trajectories.ipynb #036a2816
 @torch.no_grad()
@@ -163,7 +167,13 @@ def _search(make, terms, parameters, steps, lr):
     best = loss.argmin()
     return w1[best, None].detach(), eps[best, None].detach(), frames[best].detach().cpu()
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #c02c9f89
+# %% ../../nbs/6_apps/08_trajectories.ipynb #4631ee0d
+def _check_frames(frames, resolution):
+    "Frames (k, 3, r, r) of an image or a clip."
+    frames = check_clip(frames[None] if frames.ndim == 3 else frames)
+    if frames.ndim == 4 and frames.shape[-2:] == (resolution, resolution): return frames
+    raise ValueError(f'frames have shape {tuple(frames.shape)}, expected (k, 3, {resolution}, {resolution})')
+
 @patch
 def fit(self:VideoGenerator,
     frames:torch.Tensor, # (3, H, W) one image, or (k, 3, H, W) the beginning of a clip
@@ -176,23 +186,22 @@ def fit(self:VideoGenerator,
     seed:int=0,
 ) -> Fitted:
     "Find the first code and the motion noise that draw given frames."
+    if min(starts, candidates) < 1 or steps < 0:
+        raise ValueError(f'starts = {starts}, candidates = {candidates}, steps = {steps}: expected at least 1, 1 and 0')
     G_I, G_M, pca = self.image_generator, self.motion_generator, self.pca
-    target = check_clip(frames[None] if frames.ndim == 3 else frames).to(G_I.device)
-    if target.shape[-2:] != (G_I.resolution,)*2:
-        raise ValueError(f'frames of {target.shape[-1]} x {target.shape[-2]} px, the generator draws {G_I.resolution} px')
+    target = _check_frames(frames, G_I.resolution).to(G_I.device)
     begin, nearest = nearest_starts(G_I, target[0], starts, candidates, seed)
     basis = (pca.std[:, None]*pca.components).to(begin)
-    a = torch.zeros(len(begin), len(basis)).to(begin).requires_grad_()
-    eps = torch.zeros(len(begin), len(target) - 1, G_M.eps_dim).to(begin).requires_grad_()
-    of_features = feature_loss(features.to(G_I.device), target) if features else lambda x: 0
+    a = begin.new_zeros(len(begin), len(basis), requires_grad=True)
+    eps = begin.new_zeros(len(begin), len(target) - 1, G_M.eps_dim, requires_grad=True)
+    of_features = feature_loss(features.to(G_I.device), target) if features else lambda drawn: 0
     def make():
         w1 = begin + a @ basis
         return w1, eps, G_I.synthesize(G_M(w1, eps).trajectory)
     def terms(w1, eps, drawn):
         unlikely = pca.project(w1).square().mean(1) + eps.square().sum((1, 2))/eps.shape[2]
         return (drawn - target).square().mean((1, 2, 3, 4)) + of_features(drawn) + prior*unlikely
-    w1, eps, drawn = _search(make, terms, [a, eps], steps, lr)
-    return Fitted(w1, eps, target.cpu(), drawn, nearest)
+    return Fitted(*_search(make, terms, [a, eps], steps, lr), target.cpu(), nearest)
 
 # %% ../../nbs/6_apps/08_trajectories.ipynb #26b5831d
 def open_image(path:str|Path, resolution:int) -> torch.Tensor: # (3, H, W) in [-1, 1]
@@ -202,7 +211,7 @@ def open_image(path:str|Path, resolution:int) -> torch.Tensor: # (3, H, W) in [-
     return from_uint8(torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(resolution, resolution, 3)
                       .permute(2, 0, 1))
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #895768ab
+# %% ../../nbs/6_apps/08_trajectories.ipynb #acaaaa83
 @patch
 def continued(self:VideoGenerator,
     found:Fitted,
@@ -221,7 +230,7 @@ def errors_ahead(
     real:torch.Tensor, # (T, 3, H, W)
     k:int, # frames that were known, at least 2
 ) -> pd.DataFrame: # a row for each frame from k+1 on, counted from 1
-    "Pixel error (root mean square) of the mean over continuations, of standing still and of constant velocity."
+    "Pixel error (root mean square), averaged over continuations; of standing still; of constant velocity."
     if not 2 <= k < len(real): raise ValueError(f'k = {k}, expected 2 to {len(real) - 1}')
     last, ahead = real[k - 1], torch.arange(1, len(real) - k + 1)[:, None, None, None]
     moving = (last + ahead*(last - real[k - 2])).clamp(-1, 1)

@@ -187,6 +187,15 @@ def test_features_beside_pixels(model):
 def test_frames_that_do_not_fit(model, frames):
     with pytest.raises(ValueError): model.fit(frames, steps=1, candidates=4)
 
+@pytest.mark.parametrize('wrong', [dict(starts=0), dict(candidates=0), dict(steps=-1)])
+def test_searches_that_cannot_be(model, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))): model.fit(torch.zeros(3, 16, 16), **wrong)
+
+def test_a_search_of_no_steps_is_the_nearest_image(model):
+    found = model.fit(model(seed=9, frames=1).frames[0, 0], steps=0, candidates=16)
+    assert found.error == pytest.approx(found.nearest, rel=1e-4)
+    assert 'data:image/gif' in found._repr_html_() and 'pixel error' in found._repr_html_()
+
 def test_starts_are_the_nearest(model):
     image = model(seed=9, frames=1).frames[0, 0]
     codes, least = nearest_starts(model.image_generator, image, 3, 40, 0)

@@ -63,7 +63,7 @@ def sliders(model:VideoGenerator) -> dict: # name -> widget; the names are argum
     for name, widget in made.items(): widget.description = name
     return made
 
-# %% ../../nbs/6_apps/09_explorer.ipynb #ab56a447
+# %% ../../nbs/6_apps/09_explorer.ipynb #e2158de9
 class Explorer:
     "Sliders, and the clip they describe; a notebook shows it."
     def __init__(self,
@@ -78,7 +78,7 @@ class Explorer:
         for widget in self.sliders.values(): widget.observe(lambda change: self.sample(), 'value')
         for widget in (self.play, self.frame): widget.observe(lambda change: self.draw(), 'value')
         left = w.VBox([*self.sliders.values(), self.play, self.frame])
-        self.box = w.HBox([left, w.VBox([self.picture, self.message])])
+        self.box = w.VBox([w.HBox([left, self.picture]), self.message])
         self.sample()
 
     def _repr_mimebundle_(self, **options): return self.box._repr_mimebundle_(**options)

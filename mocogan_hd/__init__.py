@@ -17,5 +17,5 @@ from .method.latent_pca import fit_latent_pca
 from .method.motion_training import load_motion_generator
 from .method.sampling import sample_clips
 
-_all_ = ['VideoGenerator', 'evaluate', 'fit_latent_pca', 'load_image_generator', 'load_motion_generator', 'sample_clips',
-         'shipped']
+_all_ = ['VideoGenerator', 'evaluate', 'fit_latent_pca', 'load_image_generator', 'load_motion_generator',
+         'sample_clips', 'shipped']

@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['ORDERS', 'chosen', 'frame_bytes', 'sliders', 'Explorer']
 
-# %% ../../nbs/6_apps/09_explorer.ipynb #6eb4487f
+# %% ../../nbs/6_apps/09_explorer.ipynb #c1968df1
 import io
 from fastcore.basics import patch
 from PIL import Image
-from .steering import Trajectory
-from .video_generator import Video, VideoGenerator
+from .steering import Trajectory, Video
+from .video_generator import VideoGenerator
 from ..method.clips import to_uint8
 
-# %% ../../nbs/6_apps/09_explorer.ipynb #4dd4938a
+# %% ../../nbs/6_apps/09_explorer.ipynb #73011105
 ORDERS = { # what is done with the motion at the end
     'forwards': lambda t: t,
     'backwards': lambda t: t.reversed(),
@@ -21,6 +21,7 @@ ORDERS = { # what is done with the motion at the end
     'frozen': lambda t: t.frozen(),
 }
 
+# %% ../../nbs/6_apps/09_explorer.ipynb #4e9fe470
 def chosen(
     model:VideoGenerator,
     content:int=0,
@@ -44,13 +45,14 @@ def frame_bytes(video:Video, frame:int) -> bytes: # frame counts from 0
     Image.fromarray(image).save(data, 'png')
     return data.getvalue()
 
-# %% ../../nbs/6_apps/09_explorer.ipynb #b87558d9
+# %% ../../nbs/6_apps/09_explorer.ipynb #68345eaf
 def _widgets():
     "ipywidgets, or an error that says how to install it."
     try: import ipywidgets
     except ImportError: raise ImportError('the explorer needs ipywidgets: pip install ipywidgets jupyterlab') from None
     return ipywidgets
 
+# %% ../../nbs/6_apps/09_explorer.ipynb #f17484d1
 def sliders(model:VideoGenerator) -> dict: # name -> widget; the names are arguments of `chosen`
     "A widget for each setting."
     w, last = _widgets(), len(model.pca.std) - 1
@@ -63,7 +65,7 @@ def sliders(model:VideoGenerator) -> dict: # name -> widget; the names are argum
     for name, widget in made.items(): widget.description = name
     return made
 
-# %% ../../nbs/6_apps/09_explorer.ipynb #e2158de9
+# %% ../../nbs/6_apps/09_explorer.ipynb #82cfca1c
 class Explorer:
     "Sliders, and the clip they describe; a notebook shows it."
     def __init__(self,
@@ -74,7 +76,7 @@ class Explorer:
         self.model, self.seed, self.sliders = model, seed, sliders(model)
         self.play = w.ToggleButton(value=True, description='play')
         self.frame = w.IntSlider(0, 0, 15, description='frame')
-        self.picture, self.message = w.Image(width=256), w.Label()
+        self.picture, self.message = w.Image(layout=dict(width='256px', height='256px')), w.Label()
         for widget in self.sliders.values(): widget.observe(lambda change: self.sample(), 'value')
         for widget in (self.play, self.frame): widget.observe(lambda change: self.draw(), 'value')
         left = w.VBox([*self.sliders.values(), self.play, self.frame])
@@ -83,7 +85,7 @@ class Explorer:
 
     def _repr_mimebundle_(self, **options): return self.box._repr_mimebundle_(**options)
 
-# %% ../../nbs/6_apps/09_explorer.ipynb #5128d4d0
+# %% ../../nbs/6_apps/09_explorer.ipynb #8b15c906
 @patch
 def sample(self:Explorer):
     "Make the clip that the sliders describe, and show it."
@@ -96,6 +98,7 @@ def sample(self:Explorer):
     self.frame.max = self.video.frames.shape[1] - 1
     self.draw()
 
+# %% ../../nbs/6_apps/09_explorer.ipynb #2b29b5dc
 @patch
 def draw(self:Explorer):
     "Show the clip that was made last: all of it, or one frame."

@@ -6,18 +6,18 @@
 __all__ = ['moves_in_chunks', 'save_stream', 'price_of_pull', 'Fitted', 'nearest_starts', 'feature_loss', 'open_image',
            'errors_ahead', 'factors_over_time', 'plot_factors']
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #032d4c9b
+# %% ../../nbs/6_apps/08_trajectories.ipynb #ce19e2e7
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-import av, pandas as pd, torch
+import av, numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 import matplotlib.pyplot as plt
 from fastcore.basics import patch
 from PIL import Image, ImageOps
-from .steering import Trajectory
-from .video_generator import Video, VideoGenerator
+from .steering import Trajectory, Video
+from .video_generator import VideoGenerator
 from ..core.basics import atomic_path, seeded, sub_seed
 from ..data.image_files import read_image
 from ..evaluation.feature_networks import FeatureNetwork
@@ -47,7 +47,7 @@ def moves_in_chunks(
         done += size
         yield torch.stack(moves, 1)
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #eebeccfe
+# %% ../../nbs/6_apps/08_trajectories.ipynb #7189e2ee
 @patch
 @torch.no_grad()
 def stream(self:VideoGenerator,
@@ -61,14 +61,15 @@ def stream(self:VideoGenerator,
     truncation:float=1.,
 ) -> Iterator[torch.Tensor]: # (t, 3, H, W) on the CPU, t at most `chunk`
     "A clip of any length in chunks of frames."
-    if chunk < 1 or frames is not None and frames < 1: raise ValueError(f'chunk = {chunk}, frames = {frames}: at least 1')
+    if chunk < 1 or frames is not None and frames < 1:
+        raise ValueError(f'chunk = {chunk}, frames = {frames}: expected at least 1')
     if not 0 <= pull <= 1: raise ValueError(f'pull = {pull}, expected 0 (none) to 1')
     w1 = first_codes(self.image_generator, [content], seed)
     noise, g = spatial_noise(self.image_generator, [content], seed), seeded(sub_seed(seed, 'motion', motion))
     for moves in moves_in_chunks(self.motion_generator, w1, g, frames, chunk, pull):
         yield self.render(Trajectory(w1, strength*moves, noise), truncation).frames[0]
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #50a417e7
+# %% ../../nbs/6_apps/08_trajectories.ipynb #7380b9a9
 def save_stream(
     chunks:Iterable[torch.Tensor], # (t, 3, H, W) each, at least one; must end
     path:str|Path, # .mp4
@@ -81,7 +82,8 @@ def save_stream(
             frames = to_uint8(check_clip(chunk))
             frames = F.pad(frames, (0, frames.shape[-1] % 2, 0, frames.shape[-2] % 2)).permute(0, 2, 3, 1).numpy()
             if not n:
-                video = container.add_stream('libx264', rate=Fraction(fps).limit_denominator(1000), options={'crf': '16'})
+                rate = Fraction(fps).limit_denominator(1000)
+                video = container.add_stream('libx264', rate=rate, options={'crf': '16'})
                 video.height, video.width, video.pix_fmt = *frames.shape[1:3], 'yuv420p'
             for frame in frames: container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
             n += len(frames)
@@ -130,7 +132,7 @@ class Fitted:
         "What was given beside what is drawn, and the error."
         return f'{Video(torch.stack([self.target, self.drawn]))._repr_html_()}<br>{self!r}'
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #036a2816
+# %% ../../nbs/6_apps/08_trajectories.ipynb #5590db39
 @torch.no_grad()
 def nearest_starts(image_generator, frame:torch.Tensor, n:int, candidates:int, seed:int) -> tuple[torch.Tensor, float]:
     "Of random codes those whose images are nearest to a frame (3, H, W), and the least error."
@@ -139,6 +141,7 @@ def nearest_starts(image_generator, frame:torch.Tensor, n:int, candidates:int, s
     far = (images - frame).square().flatten(1).mean(1).sqrt()
     return codes[far.argsort()[:n]], far.min().item()
 
+# %% ../../nbs/6_apps/08_trajectories.ipynb #93221cf6
 def feature_loss(
     network:torch.nn.Module, # (N, 3, r, r) -> (N, F); with `resolution` r
     target:torch.Tensor, # (k, 3, H, W)
@@ -167,13 +170,14 @@ def _search(make, terms, parameters, steps, lr):
     best = loss.argmin()
     return w1[best, None].detach(), eps[best, None].detach(), frames[best].detach().cpu()
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #4631ee0d
+# %% ../../nbs/6_apps/08_trajectories.ipynb #3d5e8a95
 def _check_frames(frames, resolution):
     "Frames (k, 3, r, r) of an image or a clip."
     frames = check_clip(frames[None] if frames.ndim == 3 else frames)
     if frames.ndim == 4 and frames.shape[-2:] == (resolution, resolution): return frames
     raise ValueError(f'frames have shape {tuple(frames.shape)}, expected (k, 3, {resolution}, {resolution})')
 
+# %% ../../nbs/6_apps/08_trajectories.ipynb #7558ba18
 @patch
 def fit(self:VideoGenerator,
     frames:torch.Tensor, # (3, H, W) one image, or (k, 3, H, W) the beginning of a clip
@@ -203,15 +207,14 @@ def fit(self:VideoGenerator,
         return (drawn - target).square().mean((1, 2, 3, 4)) + of_features(drawn) + prior*unlikely
     return Fitted(*_search(make, terms, [a, eps], steps, lr), target.cpu(), nearest)
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #26b5831d
+# %% ../../nbs/6_apps/08_trajectories.ipynb #c93853ed
 def open_image(path:str|Path, resolution:int) -> torch.Tensor: # (3, H, W) in [-1, 1]
     "The middle square of an image file, scaled to `resolution`."
     image = Image.fromarray(read_image(Path(path).expanduser()).copy())
     image = ImageOps.fit(image, (resolution, resolution), Image.Resampling.BICUBIC)
-    return from_uint8(torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(resolution, resolution, 3)
-                      .permute(2, 0, 1))
+    return from_uint8(torch.from_numpy(np.array(image)).permute(2, 0, 1))
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #acaaaa83
+# %% ../../nbs/6_apps/08_trajectories.ipynb #0cca6f84
 @patch
 def continued(self:VideoGenerator,
     found:Fitted,
@@ -225,6 +228,7 @@ def continued(self:VideoGenerator,
     new = motion_noise(self.motion_generator, range(n), frames - known, seed)
     return self.trajectory(found.w1, torch.cat([found.eps.expand(n, -1, -1), new], 1))
 
+# %% ../../nbs/6_apps/08_trajectories.ipynb #3d75af42
 def errors_ahead(
     predicted:torch.Tensor, # (n, T, 3, H, W) continuations
     real:torch.Tensor, # (T, 3, H, W)
@@ -238,7 +242,7 @@ def errors_ahead(
     columns = dict(model=error(predicted[:, k:]).mean(0), static=error(last.expand_as(moving)), velocity=error(moving))
     return pd.DataFrame({c: v.tolist() for c, v in columns.items()}, index=range(k + 1, len(real) + 1))
 
-# %% ../../nbs/6_apps/08_trajectories.ipynb #4f6bc09d
+# %% ../../nbs/6_apps/08_trajectories.ipynb #4283b9d6
 def factors_over_time(
     clip:torch.Tensor, # (T, 3, H, W)
     network:FeatureNetwork, # with named factors, such as a `FactorRegressor`
@@ -248,6 +252,7 @@ def factors_over_time(
     names = [*network.content_names, *network.motion_names]
     return pd.DataFrame(torch.cat([content, motion], -1)[0].cpu().numpy(), columns=names)
 
+# %% ../../nbs/6_apps/08_trajectories.ipynb #dd07c290
 def plot_factors(
     clip:torch.Tensor, # (T, 3, H, W)
     network:FeatureNetwork,

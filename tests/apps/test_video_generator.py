@@ -5,7 +5,8 @@ import pytest, torch
 from huggingface_hub import ModelCard
 from mocogan_hd import VideoGenerator
 from mocogan_hd.apps import video_generator
-from mocogan_hd.apps.video_generator import Video, hub_folder, local_files, record_of, shipped_files
+from mocogan_hd.apps.steering import Video
+from mocogan_hd.apps.video_generator import local_files, record_of, shipped_files
 from mocogan_hd.core.basics import save_json, seeded
 from mocogan_hd.data.video_data import VideoFolder
 from mocogan_hd.interop.checkpoint_files import load_generators

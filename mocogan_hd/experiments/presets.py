@@ -80,7 +80,7 @@ VARIANTS = {
 }
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #d9f833d8
-_toy = ImageTraining()
+_toy = ImageTraining(n_images=800_000, path_length_weight=2.)
 _motion = MotionTraining(steps=1_600, dv_norm=None, dv_layers=3)
 _widths = (64, 64, 64, 32, 16)
 _small_set = ImageTraining(resolution=64, channels=_widths, d_channels=_widths, r1_gamma=2.,
@@ -97,10 +97,12 @@ PRESETS = {
                   evaluation=Evaluation(n_clips=48, n_contents=8, n_motions=4, network_steps=60)),
     'toy_faces': dict(images='people', videos='people', generator='toy_faces',
                       image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
+    'toy_people': dict(images='people', videos='robots', generator='toy_faces',
+                       image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
     'toy_robots': dict(images='robots', videos='people', generator='train',
                        image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
     'weizmann': dict(images='weizmann', videos='weizmann', generator='train',
-                     image=replace(_toy, n_images=96_000), motion=replace(_motion, frame_stride=2, steps=700),
+                     image=ImageTraining(n_images=96_000), motion=replace(_motion, frame_stride=2, steps=700),
                      evaluation=Evaluation(network='embedding', network_steps=200)),
     'sky48': dict(images='sky48', videos='sky48', generator='train', image=_small_set,
                   motion=MotionTraining(frame_stride=2, steps=600), evaluation=_small_evaluation),

@@ -13,10 +13,9 @@ from ..core.basics import seeded
 from ..core.processes import Shard
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c005
-IDENTITY = ('skin', 'hair', 'eyes', 'background', 'face_width', 'face_height', 'hair_length',
-            'eye_size', 'eye_distance')
+IDENTITY = ('skin', 'hair', 'eyes', 'background', 'face_width', 'hair_length')
 MOTION = {'yaw': (-35., 35.), 'pitch': (-20., 20.), 'roll': (-20., 20.), # degrees
-          'mouth': (0., 1.), 'smile': (-1., 1.), 'blink': (0., 1.)}      # closed..open, sad..happy, open..shut
+          'mouth': (0., 1.), 'blink': (0., 1.)}                          # closed..open, open..shut
 DOMAINS = ('people', 'robots')
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c007
@@ -43,73 +42,65 @@ def _palette(position, *stops):
     return torch.lerp(stops[i], stops[i + 1], (p - i)[:, None])
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c009
-def _features(x, y, m, d):
+def _features(x, y, m):
     "Where eyes and mouth are: coordinates that slide with the pose."
     yaw, pitch = torch.deg2rad(m['yaw']), torch.deg2rad(m['pitch'])
-    squeeze = yaw.cos()
-    return (x - .42*yaw.sin())/squeeze, y - .42*pitch.sin(), .17 + .07*d['eye_distance']
-
-def _bend(u, v, m, w):
-    "The mouth's height coordinate, bent by the smile; `w` is half its width."
-    return v - .30 + .10*m['smile']*((u/w)**2 - .4)*(u.abs() < 1.3*w)
+    return (x - .42*yaw.sin())/yaw.cos(), y - .42*pitch.sin()
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #2ae982c5
-def _person(c, x, y, m, d, u, v, eye_x):
+def _person(c, x, y, m, d, u, v):
     "Draw a person on canvas `c`; (x, y) head coordinates, (u, v) feature coordinates."
     one = torch.ones_like(d['skin'])
     skin = _palette(d['skin'][:, 0, 0], (92, 58, 42), (158, 104, 72), (226, 172, 134), (252, 220, 196))
     hair = _palette(d['hair'][:, 0, 0], (28, 22, 30), (110, 52, 24), (196, 78, 30), (240, 204, 110))
-    rx, ry, length = .42 + .12*d['face_width'], .52 + .12*d['face_height'], .15 + .75*d['hair_length']
+    rx, ry, length = .46 + .14*d['face_width'], .64*one, .15 + .75*d['hair_length']
     behind = torch.minimum(_ellipse(x, y + .14, rx + .11, ry + .02),
                            _box(x, y - length/2 + .1, rx + .09, length/2 + .1, .12*one))
     c = _paint(c, behind, hair*.8 - .1)
     c = _paint(c, _ellipse(x, y, rx, ry), skin)
-    c = _paint(c, torch.maximum(_ellipse(x, y + .1, rx + .06, ry), v + .30), hair) # the fringe
-    c = _paint(c, _ellipse(u, v - .10, .045*one, .09*one), skin*.75 - .15) # the nose
-    return _person_features(c, m, d, u, v, eye_x)
+    c = _paint(c, torch.maximum(_ellipse(x, y + .1, rx + .06, ry), v + .36), hair) # the fringe
+    c = _paint(c, _ellipse(u, v - .03, .045*one, .08*one), skin*.75 - .15) # the nose
+    return _person_features(c, m, d, u, v)
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #63d2bdec
-def _person_features(c, m, d, u, v, eye_x):
+def _person_features(c, m, d, u, v):
     "Eyes with lids, and a mouth."
     iris = _palette(d['eyes'][:, 0, 0], (70, 36, 10), (30, 120, 60), (40, 110, 220))
-    size, opening = .105 + .05*d['eye_size'], 1 - .88*m['blink']
+    size = torch.full_like(u, .19)
     for side in (-1, 1):
-        ex, ey = u - side*eye_x, v + .06
-        white = _ellipse(ex, ey, size, size*opening)
+        eye = u - side*.245, v + .12
+        white = _ellipse(*eye, size, size*(1 - .88*m['blink']))
         c = _paint(c, white, torch.ones_like(iris))
-        c = _paint(c, torch.maximum(_ellipse(ex, ey, .62*size, .62*size), white), iris)
-    w, red = .21 + .05*m['smile'].abs(), torch.tensor([[.35, -.75, -.7]]).to(c).expand(len(c), 3)
-    return _paint(c, _ellipse(u, _bend(u, v, m, w), w, .035 + .12*m['mouth']), red)
+        c = _paint(c, torch.maximum(_ellipse(*eye, .62*size, .62*size), white), iris)
+    red = torch.tensor([[.35, -.75, -.7]]).to(c).expand(len(c), 3)
+    return _paint(c, _ellipse(u, v - .32, torch.full_like(u, .27), .05 + .18*m['mouth']), red)
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #96aaad2b
-def _robot(c, x, y, m, d, u, v, eye_x):
+def _robot(c, x, y, m, d, u, v):
     "Draw a robot: the same motion, another appearance."
     one = torch.ones_like(d['skin'])
     metal = _palette(d['skin'][:, 0, 0], (70, 78, 96), (120, 132, 140), (176, 186, 190), (226, 220, 200))
     trim = _palette(d['hair'][:, 0, 0], (200, 50, 40), (236, 150, 30), (60, 160, 90), (50, 90, 200))
-    rx, ry, mast = .42 + .12*d['face_width'], .46 + .12*d['face_height'], .12 + .3*d['hair_length']
+    rx, ry, mast = .46 + .14*d['face_width'], .58*one, .12 + .3*d['hair_length']
     c = _paint(c, _box(x, y + ry + mast/2 - .08, .045*one, mast/2, .01*one), metal*.6 - .2)
     c = _paint(c, _ellipse(x, y + ry + mast - .08, .09*one, .09*one), trim)
     c = _paint(c, _box(x, y, rx + .12, .16*one, .04*one), trim)
     head = _box(x, y, rx, ry, .1*one)
     c = _paint(c, head, metal)
-    c = _paint(c, torch.maximum(head, v + .28), trim)
-    return _robot_features(c, m, d, u, v, eye_x, metal)
+    c = _paint(c, torch.maximum(head, v + .36), trim)
+    return _robot_features(c, m, d, u, v, metal)
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #16cff02c
-def _robot_features(c, m, d, u, v, eye_x, metal):
+def _robot_features(c, m, d, u, v, metal):
     "Lamps and a grille in their frames."
     one = torch.ones_like(d['skin'])
     lamp = _palette(d['eyes'][:, 0, 0], (255, 90, 60), (250, 240, 90), (70, 240, 250))
-    size, opening = .11 + .05*d['eye_size'], 1 - .88*m['blink']
     for side in (-1, 1):
-        ex, ey = u - side*eye_x, v + .05
-        c = _paint(c, _box(ex, ey, size + .03, size + .03, .02*one), metal*.3 - .65)
-        c = _paint(c, _box(ex, ey, size, size*opening, .01*one), lamp)
-    w = .24 + .04*m['smile'].abs()
-    bent = _bend(u, v, m, w)
-    c = _paint(c, _box(u, bent, w, .05 + .11*m['mouth'], .01*one), metal*.2 - .75)
-    return _paint(c, _box(u, bent, w - .03, .012 + .08*m['mouth'], .01*one), lamp, alpha=.8)
+        eye = u - side*.245, v + .10
+        c = _paint(c, _box(*eye, .20*one, .20*one, .02*one), metal*.3 - .65)
+        c = _paint(c, _box(*eye, .17*one, .17*(1 - .88*m['blink']), .01*one), lamp)
+    c = _paint(c, _box(u, v - .34, .29*one, .07 + .15*m['mouth'], .01*one), metal*.2 - .75)
+    return _paint(c, _box(u, v - .34, .25*one, .015 + .12*m['mouth'], .01*one), lamp, alpha=.8)
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c010
 def _check(identity, motion, domain):
@@ -121,8 +112,8 @@ def _check(identity, motion, domain):
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c9fee97c
 def render(
-    identity:torch.Tensor, # (N, 9) in [0, 1], columns as in `IDENTITY`
-    motion:torch.Tensor, # (N, 6), columns and units as in `MOTION`
+    identity:torch.Tensor, # (N, 6) in [0, 1], columns as in `IDENTITY`
+    motion:torch.Tensor, # (N, 5), columns and units as in `MOTION`
     domain:str='people', # 'people' or 'robots'
     resolution:int=32, # pixels a side
 ) -> torch.Tensor: # (N, 3, H, W) in [-1, 1]
@@ -136,18 +127,18 @@ def render(
     x, y = px*roll.cos() + (py - .08)*roll.sin(), (py - .08)*roll.cos() - px*roll.sin()
     backdrop = _palette(d['background'][:, 0, 0], (52, 84, 130), (84, 150, 140), (214, 190, 140), (196, 120, 120))
     draw = _person if domain == 'people' else _robot
-    return draw(backdrop[:, :, None, None] - .12*py, x, y, m, d, *_features(x, y, m, d)).clamp(-1, 1)
+    return draw(backdrop[:, :, None, None] - .12*py, x, y, m, d, *_features(x, y, m)).clamp(-1, 1)
 
 # %% ../../nbs/1_method/02_toy_faces.ipynb #c015
 _FREQUENCY = {'yaw': (.015, .05), 'pitch': (.015, .05), 'roll': (.01, .04), # cycles a frame
-              'mouth': (.05, .12), 'smile': (.015, .05), 'blink': (.04, .08)}
+              'mouth': (.03, .07), 'blink': (.025, .05)}
 
 def sample_motion(
     n:int, # clips
     n_frames:int, # frames a clip
     generator:torch.Generator|int,
     frame_stride:int=1, # render each `frame_stride`-th moment
-) -> torch.Tensor: # (n, T, 6), units as in `MOTION`
+) -> torch.Tensor: # (n, T, 5), units as in `MOTION`
     "Random smooth motion factors."
     g = seeded(generator)
     def u(*shape): return torch.rand(n, len(MOTION), *shape, generator=g)
@@ -156,8 +147,8 @@ def sample_motion(
     weight = weight / weight.sum(-1, keepdim=True) * (.4 + .6*u(1))
     t = torch.arange(n_frames)*float(frame_stride)
     waves = torch.sin(math.tau*frequency[..., None]*t + phase[..., None])
-    factors = (weight[..., None] * waves).sum(2) # (n, 6, T) in [-1, 1]
-    factors[:, 5] = torch.sigmoid(12*(factors[:, 5] - .45))*2 - 1 # eyes are open most of the time
+    factors = (weight[..., None] * waves).sum(2) # (n, 5, T) in [-1, 1]
+    factors[:, -1] = torch.sigmoid(12*(factors[:, -1] - .25))*2 - 1 # lids are open or shut, seldom between
     low, high = torch.tensor(list(MOTION.values())).T[:, :, None]
     return (low + (high - low)*(factors + 1)/2).transpose(1, 2)
 
@@ -171,7 +162,7 @@ class ToyFaces:
         if domain not in DOMAINS: raise ValueError(f'domain {domain!r} is unknown: choose one of {", ".join(DOMAINS)}')
         if resolution < 16: raise ValueError(f'resolution {resolution} is too small to draw a face: 16 or more')
         self.domain, self.resolution = domain, resolution
-        self.fingerprint = f'toy-faces-1-{domain}-{resolution}'
+        self.fingerprint = f'toy-faces-2-{domain}-{resolution}'
 
     def clips(self, n:int, n_frames:int, generator:torch.Generator|int, frame_stride:int=1, shard:Shard=Shard()):
         "Clips (n, T, 3, H, W) alone."
@@ -189,7 +180,7 @@ def clips_with_factors(self:ToyFaces,
     generator:torch.Generator|int,
     frame_stride:int=1,
     shard:Shard=Shard(), # draw this part of the n only
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # clips (n, T, 3, H, W), identity (n, 9), motion (n, T, 6)
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # clips (n, T, 3, H, W), identity (n, 6), motion (n, T, 5)
     "Clips and the factors that drew them."
     g = seeded(generator)
     identity, motion = torch.rand(n, len(IDENTITY), generator=g), sample_motion(n, n_frames, g, frame_stride)

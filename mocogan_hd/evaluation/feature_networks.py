@@ -134,14 +134,14 @@ _LOW, _HIGH = _RANGES.unbind(1)
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #3e6d5c4b
 class FactorRegressor(FeatureNetwork):
     "The factor regressor: reads the factors of toy faces from single frames."
-    kind, drift = 'judge', 'rms' # see `metrics.content_drift`
+    kind, drift = 'factors', 'rms' # see `metrics.content_drift`
     content_names, motion_names = IDENTITY, tuple(MOTION)
     def __init__(self,
         domain:str='people', # which toy faces it knows
         resolution:int=32,
     ):
         super().__init__(resolution)
-        self.domain, self.name = domain, f'judge-{domain}'
+        self.domain, self.name = domain, f'factors-{domain}'
         self.look, self.head = frame_encoder(resolution), nn.Linear(128, len(_FACTORS))
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #4f5e4d3c
@@ -156,7 +156,7 @@ def forward(self:FactorRegressor, frames:torch.Tensor) -> torch.Tensor: # (N, 3,
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #5a4f3e2d
 @patch
-def parts(self:FactorRegressor, frames:torch.Tensor): # (N, 128), identity (N, 9), motion (N, 6)
+def parts(self:FactorRegressor, frames:torch.Tensor): # (N, 128), identity (N, 6), motion (N, 5)
     features, low, high = self.look(frames), _LOW.to(frames.device), _HIGH.to(frames.device)
     factors = (self.head(features) + 1)/2*(high - low) + low
     return features, factors[:, :len(IDENTITY)], factors[:, len(IDENTITY):]
@@ -185,31 +185,31 @@ def train_factor_regressor(
     progress:bool=False,
 ) -> FactorRegressor:
     "Train a factor regressor on newly drawn faces and write its held-out error into `.report`."
-    g = seeded(sub_seed(seed, 'judge', domain, resolution))
+    g = seeded(sub_seed(seed, 'factors', domain, resolution))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(sub_seed(seed, 'judge weights'))
-        judge = FactorRegressor(domain, resolution).to(device)
+        torch.manual_seed(sub_seed(seed, 'factors weights'))
+        regressor = FactorRegressor(domain, resolution).to(device)
     def loss():
         frames, targets = factor_batch(batch_size, g, domain, resolution)
-        return F.mse_loss(judge(soften(frames, g).to(device)), targets.to(device))
-    fit_network(judge, loss, steps, lr, progress)
-    judge.report = {'steps': steps, 'seed': seed, **evaluate_factor_regressor(judge, seed=sub_seed(seed, 'held out'))}
-    return judge
+        return F.mse_loss(regressor(soften(frames, g).to(device)), targets.to(device))
+    fit_network(regressor, loss, steps, lr, progress)
+    regressor.report = {'steps': steps, 'seed': seed, **evaluate_factor_regressor(regressor, seed=sub_seed(seed, 'held out'))}
+    return regressor
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #c019
 @torch.no_grad()
 def evaluate_factor_regressor(
-    judge:FactorRegressor,
+    regressor:FactorRegressor,
     n_clips:int=128, # new faces
     n_frames:int=8, # of each
     seed:int=1,
 ) -> dict: # r2, r2_soft, error: factor -> value
     "Held-out error of a factor regressor for each factor."
-    faces = ToyFaces(judge.domain, judge.resolution)
+    faces = ToyFaces(regressor.domain, regressor.resolution)
     clips, identity, motion = faces.clips_with_factors(n_clips, n_frames, seeded(seed), frame_stride=4)
     softened = soften(clips.flatten(0, 1), seed, fraction=1.).unflatten(0, (n_clips, n_frames))
     truth = torch.cat([identity[:, None].expand(-1, n_frames, -1), motion], -1).flatten(0, 1)
-    def read(x): return torch.cat(judge.extract(x)[1:], -1).flatten(0, 1)
+    def read(x): return torch.cat(regressor.extract(x)[1:], -1).flatten(0, 1)
     def r2(x): return 1 - ((x - truth)**2).mean(0)/truth.var(0)
     sharp = read(clips)
     values = dict(r2=r2(sharp), r2_soft=r2(read(softened)), error=(sharp - truth).abs().mean(0))
@@ -227,7 +227,7 @@ def save_feature_network(
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #4d3ecfb0
 KINDS = { # kind -> module and class
-    'judge': 'mocogan_hd.evaluation.feature_networks:FactorRegressor',
+    'factors': 'mocogan_hd.evaluation.feature_networks:FactorRegressor',
     'embedding': 'mocogan_hd.evaluation.frame_embedding:FrameEmbedding',
 }
 

@@ -24,7 +24,7 @@ def metric_name(
     n_clips:int,
     n_frames:int,
     frame_stride:int, # between frames
-) -> str: # e.g. 'frechet_judge_256_16f_step1_32px'
+) -> str: # e.g. 'frechet_factors_256_16f_step1_32px'
     "A name that says how the number was made."
     return f'{metric}_{network.kind}_{n_clips}_{n_frames}f_step{frame_stride}_{network.resolution}px'
 

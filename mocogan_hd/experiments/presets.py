@@ -26,13 +26,13 @@ class Evaluation:
     n_clips:int = 256 # generated clips, and as many real ones
     n_contents:int = 32 # first frames for the motion diversity
     n_motions:int = 8 # motions of each first frame
-    network:str = 'judge' # 'judge' (toy faces, true factors) or 'embedding' (trained on real frames)
+    network:str = 'factors' # 'factors' (toy faces, true factors) or 'embedding' (trained on real frames)
     network_steps:int = 600 # training steps of that network
     truncation:float = 1. # psi
     seed:int = 1_000 # of the evaluation's clips, the same for all variants and training seeds
     def __post_init__(self):
-        if self.network not in ('judge', 'embedding'):
-            raise ValueError(f"network {self.network!r} is unknown: choose 'judge' or 'embedding'")
+        if self.network not in ('factors', 'embedding'):
+            raise ValueError(f"network {self.network!r} is unknown: choose 'factors' or 'embedding'")
         for name in ('n_clips', 'n_contents', 'n_motions', 'network_steps'):
             if getattr(self, name) < 2: raise ValueError(f'{name}={getattr(self, name)}: at least 2 are needed')
         if self.n_clips < (needed := self.n_contents*self.n_motions):

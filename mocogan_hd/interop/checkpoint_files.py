@@ -118,7 +118,7 @@ def inspect_path(path:str|Path) -> str:
     if not path.exists(): raise FileNotFoundError(f'{path} does not exist')
     if path.is_dir(): return inspect_folder(path)
     header = read_header(path) if path.suffix == '.safetensors' else {}
-    if header.get('kind') in ('motion_generator', 'latent_pca', 'judge', 'embedding'):
+    if header.get('kind') in ('motion_generator', 'latent_pca', 'factors', 'embedding'):
         known = ', '.join(f'{k} {v}' for k, v in header.items() if k != 'kind' and isinstance(v, (int, float, str)))
         return f'{header["kind"]} of this project: {known}'
     if path.suffix == '.pth' and kind_of(state := read_state(path)): return f'{describe(state)}, a file of the release'

@@ -23,7 +23,7 @@ from .clips import save_image, tile
 from .frozen_generator import save_image_generator
 from .losses import r1_penalty
 from .stylegan2 import Discriminator, Generator, check_resolution
-from .training import Plan, check_settings, optimizer_step, training_loop
+from .training import Plan, check_settings, decay_rates, optimizer_step, training_loop
 
 # %% ../../nbs/1_method/12_image_training.ipynb #c005
 def d_loss(
@@ -149,7 +149,6 @@ class ImageTrainer:
                              f'{self.D.group} images that the discriminator compares')
         self.opt_G = lazy_adam(self.G, s.lr, s.path_length_every if s.path_length_weight else 0)
         self.opt_D = lazy_adam(self.D, s.lr, s.r1_every)
-        self.base_lr = [o.param_groups[0]['lr'] for o in (self.opt_G, self.opt_D)]
         self.ema = AveragedModel(self.G, multi_avg_fn=get_ema_multi_avg_fn(.5**(s.batch_size/s.ema_images)))
         self.step, self.mean_path_length = 0, 0.
         if s.path_length_weight: self.shard.rows(s.batch_size//2) # half a batch must be shared evenly too
@@ -200,14 +199,6 @@ def g_terms(self:ImageTrainer, fake:torch.Tensor, augmented:Callable, g:torch.Ge
     if s.path_length_weight and self.step % s.path_length_every == 0: terms['path_length'] = self.path_term(g)
     return terms
 
-# %% ../../nbs/1_method/12_image_training.ipynb #c6fa0e26
-@patch
-def decay_rates(self:ImageTrainer):
-    "Set the learning rates of this step."
-    s = self.settings
-    left = (s.steps - self.step)/(s.steps*s.decay) if s.decay else 1.
-    for opt, lr in zip((self.opt_G, self.opt_D), self.base_lr): opt.param_groups[0]['lr'] = lr*min(1., left)
-
 # %% ../../nbs/1_method/12_image_training.ipynb #f01879f8
 @patch
 def train_step(self:ImageTrainer,
@@ -216,7 +207,7 @@ def train_step(self:ImageTrainer,
     "One step of the discriminator, then one of the generator."
     s, g, n = self.settings, seeded(sub_seed(self.settings.seed, 'image step', self.step)), len(real)*self.shard.world_size
     def augmented(x): return augment(x, s.augment, g, self.shard)
-    self.decay_rates()
+    decay_rates((self.opt_G, self.opt_D), self.step, s.steps, s.decay)
     real = real.to(self.device, memory_format=torch.channels_last)
     fake = self.G.synthesis(self.codes(n, g), [self.shard.take(m) for m in self.G.sample_noise(n, g)])
     weights = dict(r1=s.r1_every, path_length=s.path_length_weight*s.path_length_every)

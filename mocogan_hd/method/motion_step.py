@@ -6,7 +6,8 @@
 __all__ = ['CHOICES', 'POSITIVE', 'MotionTraining', 'build_motion_generator', 'build_networks', 'build_optimizers',
            'MotionTrainer', 'loss_weights', 'Fakes', 'a_later_frame', 'draw_fakes', 'plays_backwards', 'video_input',
            'gathered', 'video_term', 'pair_term', 'contrastive_terms', 'generator_losses', 'channel_penalty',
-           'video_discriminator_loss', 'negatives', 'contrastive_d_terms', 'image_discriminator_loss', 'train_step']
+           'video_discriminator_loss', 'negatives', 'contrastive_d_terms', 'image_discriminator_loss',
+           'generator_steps', 'train_step']
 
 # %% ../../nbs/1_method/13_motion_step.ipynb #b2d0d06c
 import json
@@ -29,7 +30,7 @@ from .latent_pca import LatentPCA
 from .losses import (feature_matching, gradient_penalty, hinge_d, hinge_g, info_nce,
                                       mutual_information, r1_penalty, relativistic_d, relativistic_g)
 from .motion_generator import MotionGenerator
-from .training import check_settings, optimizer_step
+from .training import check_settings, decay_rates, optimizer_step
 from .video_discriminator import VideoDiscriminator, condition_on_first
 
 # %% ../../nbs/1_method/13_motion_step.ipynb #7de7a129
@@ -55,9 +56,12 @@ class MotionTraining:
     lambda_m:float = 1. # weight of L_m; 0: without
     lr:float = 5e-4 # Adam (1e-4)
     ema:float = .99 # averaging of G_M's weights per step; 0: none (0)
+    decay:float = 0. # fraction of the run, at its end, over which all learning rates fall to zero (0)
     # video discriminator
     video_loss:bool = True # False: no D_V
     condition_on_first:bool = False # D_V sees frame 1 beside each later frame, as in the release's in-domain training
+    differences:bool = False # D_V sees frames minus frame 1: how things move, and not how they look; ours
+    dv_first:float = 0. # fraction of the run, at its start, in which D_V alone learns (0)
     dv_width:int = 8 # (64)
     dv_layers:int = 2 # (3)
     dv_norm:str|None = 'instance' # None learns sooner at small widths: results/probes
@@ -74,6 +78,7 @@ class MotionTraining:
     lambda_contr:float = 2. # weight of L_contr; 0: without
     queue:int = 1024 # projections in the memory queue (4,096)
     temperature:float = .07
+    momentum:float = .999 # of the momentum encoder, per step (.999)
     contrastive_form:str = 'paper' # 'release': the contrastive D_I's step as in the release, see below
     seed:int = 0
     def __post_init__(self): _check(self)
@@ -95,9 +100,13 @@ def _check(s:MotionTraining):
     for name, what, none in (('chunk', 'frame', 'all'), ('n_pca', 'direction', 'no PCA residual')):
         if (value := getattr(s, name)) is not None and value < 1:
             raise ValueError(f'{name}={value}: give at least 1 {what}, or None for {none}')
-    if not (0 <= s.reverse <= 1 and 0 <= s.ema < 1):
-        raise ValueError(f'reverse={s.reverse} must lie in [0, 1] and ema={s.ema} in [0, 1)')
-    if s.n_frames < (least := 3 + s.condition_on_first):
+    for name in ('reverse', 'decay'):
+        if not 0 <= getattr(s, name) <= 1: raise ValueError(f'{name}={getattr(s, name)} must lie in [0, 1]')
+    for name in ('ema', 'momentum', 'dv_first'):
+        if not 0 <= getattr(s, name) < 1: raise ValueError(f'{name}={getattr(s, name)} must lie in [0, 1)')
+    if s.differences and s.condition_on_first:
+        raise ValueError('differences and condition_on_first are two inputs of D_V: choose one')
+    if s.n_frames < (least := 3 + (s.condition_on_first or s.differences)):
         raise ValueError(f'n_frames={s.n_frames}: D_V needs at least {least} frames')
     if not s.video_loss and s.image_loss == 'none':
         raise ValueError('video_loss=False and image_loss="none" leave nothing to learn from')
@@ -155,7 +164,7 @@ def add_memory(self:MotionTrainer):
     "Add the momentum encoder and the two memory queues of the contrastive D_I (page 1.8)."
     s, g = self.settings, seeded(sub_seed(self.settings.seed, 'queues'))
     self.queues = torch.nn.ModuleDict({k: MemoryQueue(g, s.queue) for k in ('first', 'later')}).to(self.device)
-    self.momentum = MomentumEncoder(self.nets['D_I'], copy_buffers=s.contrastive_form == 'paper')
+    self.momentum = MomentumEncoder(self.nets['D_I'], s.momentum, copy_buffers=s.contrastive_form == 'paper')
 
 @patch(as_prop=True)
 def motion_generator(self:MotionTrainer) -> MotionGenerator:
@@ -249,10 +258,11 @@ def video_input(
     clips:torch.Tensor, # (B, T, 3, H, W)
     s:MotionTraining,
     backwards:bool,
-) -> torch.Tensor: # (B, T, 3, H, W), or (B, T-1, 6, H, W)
+) -> torch.Tensor: # (B, T, 3, H, W); (B, T-1, 6, H, W) beside frame 1; (B, T-1, 3, H, W) as differences
     "The input of D_V for a batch of clips."
-    x = condition_on_first(clips) if s.condition_on_first else clips
-    return x.flip(1) if backwards else x
+    if s.condition_on_first: clips = condition_on_first(clips)
+    if s.differences: clips = (clips[:, 1:] - clips[:, :1])/2
+    return clips.flip(1) if backwards else clips
 
 def gathered(scores:list[torch.Tensor]) -> list[torch.Tensor]:
     "The scores of all processes' clips: a relativistic loss needs their mean."
@@ -355,14 +365,13 @@ def image_discriminator_loss(
     return {'D_I': relativistic_d(gathered(scores), gathered(fake))}
 
 # %% ../../nbs/1_method/13_motion_step.ipynb #67c8207e
-def train_step(
+def generator_steps(
     trainer:MotionTrainer,
-    real:torch.Tensor, # (B, T, 3, H, W) real clips: this process's shard of the batch
+    real:torch.Tensor, # (B, T, 3, H, W)
+    g:torch.Generator,
 ) -> tuple[dict[str, float], Fakes]: # the last losses by name, the last fakes
-    "`g_steps` steps of G_M, then one of each discriminator."
+    "`g_steps` steps of G_M, during which the discriminators need no gradients."
     s, losses, kept = trainer.settings, {}, {}
-    g = seeded(sub_seed(s.seed, 'motion step', trainer.step))
-    real = real.to(trainer.device)
     discriminators = [n for k, n in trainer.nets.items() if k != 'G_M']
     for D in discriminators: D.requires_grad_(False)
     for _ in range(s.g_steps):
@@ -370,10 +379,25 @@ def train_step(
         losses |= trainer.optimizer_step(generator_losses(trainer, fakes, real, g, kept), 'G_M')
         if trainer.ema: trainer.ema.update_parameters(trainer.nets['G_M'])
     for D in discriminators: D.requires_grad_(True)
-    if s.fresh_fakes:
+    return losses, fakes
+
+# %% ../../nbs/1_method/13_motion_step.ipynb #67c8207f
+def train_step(
+    trainer:MotionTrainer,
+    real:torch.Tensor, # (B, T, 3, H, W) real clips: this process's shard of the batch
+) -> tuple[dict[str, float], Fakes]: # the last losses by name, the last fakes
+    "`g_steps` steps of G_M, then one of each discriminator; D_V alone at the start of the run if so set."
+    s, losses = trainer.settings, {}
+    alone = s.video_loss and trainer.step < s.dv_first*s.steps
+    g = seeded(sub_seed(s.seed, 'motion step', trainer.step))
+    decay_rates(trainer.opts.values(), trainer.step, s.steps, s.decay)
+    real = real.to(trainer.device)
+    if not alone: losses, fakes = generator_steps(trainer, real, g)
+    if s.fresh_fakes or alone:
         with torch.no_grad(): fakes = draw_fakes(trainer, g)
     if s.video_loss: losses |= trainer.optimizer_step(video_discriminator_loss(trainer, fakes, real, g), 'D_V')
-    if s.image_loss != 'none': losses |= trainer.optimizer_step(image_discriminator_loss(trainer, fakes, real, g), 'D_I')
-    if s.image_loss == 'contrastive': trainer.momentum.update(trainer.nets['D_I'])
+    if s.image_loss != 'none' and not alone:
+        losses |= trainer.optimizer_step(image_discriminator_loss(trainer, fakes, real, g), 'D_I')
+        if s.image_loss == 'contrastive': trainer.momentum.update(trainer.nets['D_I'])
     trainer.step += 1
     return losses, fakes

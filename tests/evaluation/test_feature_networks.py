@@ -3,7 +3,7 @@ import pytest, torch
 from mocogan_hd.core.basics import seeded
 from mocogan_hd.evaluation.feature_networks import (FactorRegressor, FeatureNetwork, evaluate_factor_regressor, frame_encoder, factor_batch,
                                                     load_feature_network, save_feature_network, soften, train_factor_regressor)
-from mocogan_hd.method.toy_faces import ToyFaces
+from mocogan_hd.method.toy_faces import IDENTITY, MOTION, ToyFaces
 
 
 @pytest.mark.parametrize('resolution', [16, 32, 64, 256])
@@ -22,15 +22,15 @@ def test_clips_of_another_shape(shape):
 
 
 def test_batches_do_not_matter_and_mode_is_kept():
-    judge, clips = FactorRegressor('people', 16).train(), torch.rand(3, 5, 3, 16, 16, generator=seeded(0))
-    a, b = judge.extract(clips, batch_size=4), judge.extract(clips, batch_size=256)
-    assert judge.training and not a[0].requires_grad
-    for x, y, width in zip(a, b, (128, 9, 6)):
+    regressor, clips = FactorRegressor('people', 16).train(), torch.rand(3, 5, 3, 16, 16, generator=seeded(0))
+    a, b = regressor.extract(clips, batch_size=4), regressor.extract(clips, batch_size=256)
+    assert regressor.training and not a[0].requires_grad
+    for x, y, width in zip(a, b, (128, len(IDENTITY), len(MOTION))):
         assert x.shape == (3, 5, width)
         torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
 
 
-def test_judge_is_the_same_for_a_seed_and_leaves_global_state_alone():
+def test_regressor_is_the_same_for_a_seed_and_leaves_global_state_alone():
     torch.manual_seed(3); before = torch.random.get_rng_state()
     a, b, c = (train_factor_regressor('robots', 16, seed=s, steps=3, batch_size=4) for s in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -39,27 +39,27 @@ def test_judge_is_the_same_for_a_seed_and_leaves_global_state_alone():
     assert set(a.report) >= {'steps', 'seed', 'r2', 'r2_soft', 'error'} and a.report['steps'] == 3
 
 
-def test_judge_learns_the_easy_factors_and_its_report_is_honest():
-    judge = train_factor_regressor('people', 16, seed=0, steps=150)
-    assert judge.report['r2']['background'] > .7 and judge.report['r2']['skin'] > .5
+def test_regressor_learns_the_easy_factors_and_its_report_is_honest():
+    regressor = train_factor_regressor('people', 16, seed=0, steps=150)
+    assert regressor.report['r2']['background'] > .7 and regressor.report['r2']['skin'] > .5
     clips, identity, motion = ToyFaces('people', 16).clips_with_factors(64, 2, 99)
-    error = (judge.content(clips)[:, :, 3] - identity[:, None, 3]).abs().mean().item()
-    assert abs(error - judge.report['error']['background']) < .04
+    error = (regressor.content(clips)[:, :, 3] - identity[:, None, 3]).abs().mean().item()
+    assert abs(error - regressor.report['error']['background']) < .04
 
 
 def test_truth_in_targets():
     frames, targets = factor_batch(64, seeded(0), 'people', 16)
-    assert frames.shape == (64, 3, 16, 16) and targets.shape == (64, 15) and targets.abs().max() <= 1
-    assert targets[:, 9:].std(0).min() > .2, 'poses spread over their ranges'
+    assert frames.shape == (64, 3, 16, 16) and targets.shape == (64, len(IDENTITY) + len(MOTION)) and targets.abs().max() <= 1
+    assert targets[:, len(IDENTITY):].std(0).min() > .2, 'poses spread over their ranges'
 
 
 def test_perfect_reading_has_r2_one(monkeypatch):
-    "The report's arithmetic, with a judge that knows the truth."
-    judge = FactorRegressor('people', 16)
+    "The report's arithmetic, with a regressor that knows the truth."
+    regressor = FactorRegressor('people', 16)
     clips, identity, motion = ToyFaces('people', 16).clips_with_factors(8, 4, seeded(5), frame_stride=4)
     truth = (None, identity[:, None].expand(-1, 4, -1), motion)
     monkeypatch.setattr(FactorRegressor, 'extract', lambda self, c: truth)
-    report = evaluate_factor_regressor(judge, 8, 4, seed=5)
+    report = evaluate_factor_regressor(regressor, 8, 4, seed=5)
     assert all(v == 1 for v in report['r2'].values()) and all(v == 0 for v in report['error'].values())
 
 
@@ -78,7 +78,7 @@ def test_files_that_are_no_networks(tmp_path):
     with pytest.raises(ValueError, match='broken.safetensors'): load_feature_network(tmp_path/'broken.safetensors')
     save_file({'a': torch.zeros(2)}, tmp_path/'other.safetensors', metadata={'kind': 'generator'})
     with pytest.raises(ValueError, match="'generator'"): load_feature_network(tmp_path/'other.safetensors')
-    save_file({'a': torch.zeros(2)}, tmp_path/'weights.safetensors', metadata={'kind': 'judge', 'resolution': '16', 'domain': 'people', 'report': '{}'})
+    save_file({'a': torch.zeros(2)}, tmp_path/'weights.safetensors', metadata={'kind': 'factors', 'resolution': '16', 'domain': 'people', 'report': '{}'})
     with pytest.raises(RuntimeError, match='look'): load_feature_network(tmp_path/'weights.safetensors')
 
 

@@ -22,8 +22,8 @@ def make_generator(seed=0, constant=False):
     if constant: network.input.input.data.zero_()
     return ImageGenerator(network)
 
-def make_judge(seed=0):
-    "An untrained judge reads something, which is enough here."
+def make_regressor(seed=0):
+    "An untrained regressor reads something, which is enough here."
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return FactorRegressor('people', 16).eval().requires_grad_(False)
@@ -43,7 +43,7 @@ class OwnClips:
 def own():
     image_generator = make_generator()
     pca = fit_latent_pca(image_generator, 2_000)
-    return image_generator, pca, make_judge(), OwnClips(image_generator, pca)
+    return image_generator, pca, make_regressor(), OwnClips(image_generator, pca)
 
 # --- parts
 
@@ -59,13 +59,13 @@ def test_paths_obey_the_rule_of_the_motion_generator(own):
     torch.testing.assert_close(path_of_steps(w1, torch.stack(a, 1), pca, .3).detach(), want)
 
 def test_coverage_is_a_ratio_of_spreads(own):
-    _, _, judge, source = own
+    _, _, regressor, source = own
     frames = source.images(300, 0)
-    same = coverage(judge, frames, frames)
+    same = coverage(regressor, frames, frames)
     assert list(same) == [*IDENTITY, *MOTION] and all(abs(v - 1) < 1e-6 for v in same.values())
-    still = coverage(judge, frames[:1].expand(300, -1, -1, -1), frames)
+    still = coverage(regressor, frames[:1].expand(300, -1, -1, -1), frames)
     assert all(v < 1e-3 for v in still.values())
-    with pytest.raises(ValueError, match='the real frames do not differ in skin, hair'): coverage(judge, frames, frames[:1].expand(2, -1, -1, -1))
+    with pytest.raises(ValueError, match='the real frames do not differ in skin, hair'): coverage(regressor, frames, frames[:1].expand(2, -1, -1, -1))
 
 def test_generated_frames_do_not_depend_on_the_global_generator(own):
     image_generator = own[0]
@@ -74,50 +74,50 @@ def test_generated_frames_do_not_depend_on_the_global_generator(own):
     assert a.shape == (5, 3, 16, 16) and torch.equal(a, b)
 
 def test_the_ruler_adds_pixels_and_factors_in_their_own_units(own):
-    _, _, judge, source = own
+    _, _, regressor, source = own
     x = source.images(50, 0)
-    ruler = Ruler(judge, x, 2.)
-    factors = torch.cat(judge.parts(x)[1:], 1)
+    ruler = Ruler(regressor, x, 2.)
+    factors = torch.cat(regressor.parts(x)[1:], 1)
     want = (x[0] - x[1]).square().mean()/x.var(0).mean() + 2*((factors[0] - factors[1]).square()/factors.var(0)).mean()
     torch.testing.assert_close((ruler(x[:1]) - ruler(x[1:2])).square().sum(), want)
-    pixels = Ruler(judge, x, 0.)
+    pixels = Ruler(regressor, x, 0.)
     torch.testing.assert_close((pixels(x[:1]) - pixels(x[1:2])).square().sum(), (x[0] - x[1]).square().mean()/x.var(0).mean())
 
 def test_the_first_guess_is_the_nearest_code(own):
-    image_generator, _, judge, _ = own
+    image_generator, _, regressor, _ = own
     codes = image_generator.sample_latents(20, 7)
     frames = image_generator.synthesize(codes)
-    assert torch.equal(nearest_codes(image_generator, Ruler(judge, frames, 1.), frames[[3, 11]], 20, seed=7), codes[[3, 11]])
+    assert torch.equal(nearest_codes(image_generator, Ruler(regressor, frames, 1.), frames[[3, 11]], 20, seed=7), codes[[3, 11]])
 
 # --- tracking
 
 def test_own_clips_are_tracked(own):
     "What the generator made under the rule, it can make again; and does so the same way twice, whatever the batches."
-    image_generator, pca, judge, source = own
+    image_generator, pca, regressor, source = own
     clips, others = source.clips(12, 6, 0), source.clips(12, 6, 1)
-    tracked = track(image_generator, pca, clips, judge, SETTINGS)
-    report = tracked_report(judge, tracked.clips, clips, others)
+    tracked = track(image_generator, pca, clips, regressor, SETTINGS)
+    report = tracked_report(regressor, tracked.clips, clips, others)
     assert report['ceiling'] > .9 and list(report['shares']) == list(MOTION), report
     assert report['tracked_frechet'] < report['real_frechet'] + .15 and tracked.loss.mean() < .05
     assert tracked.clips.shape == clips.shape and tracked.codes.shape == (12, 6, 8)
-    whole = track(image_generator, pca, clips, judge, replace(SETTINGS, steps=5))
-    parts = track(image_generator, pca, clips, judge, replace(SETTINGS, steps=5, batch_size=5))
+    whole = track(image_generator, pca, clips, regressor, replace(SETTINGS, steps=5))
+    parts = track(image_generator, pca, clips, regressor, replace(SETTINGS, steps=5, batch_size=5))
     torch.testing.assert_close(whole.codes, parts.codes, atol=1e-3, rtol=0)
     assert all(p.grad is None for p in image_generator.parameters())
 
 def test_steps_are_bounded(own):
     "No step is longer than lambda times the spread, along any direction, and none leaves the first directions."
-    image_generator, pca, judge, source = own
+    image_generator, pca, regressor, source = own
     far = source.images(12, 5).unflatten(0, (4, 3)) # frames that have nothing to do with each other
-    steps = track(image_generator, pca, far, judge, replace(SETTINGS, n_pca=3, lambda_=.1, steps=20)).codes.diff(dim=1)
+    steps = track(image_generator, pca, far, regressor, replace(SETTINGS, n_pca=3, lambda_=.1, steps=20)).codes.diff(dim=1)
     along = steps @ pca.components.T/pca.std
     assert along[..., :3].abs().max() <= .1 + 1e-4 and along[..., 3:].abs().max() < 1e-3
 
 # --- the gate
 
 def test_a_generator_passes_on_its_own_clips(own):
-    image_generator, pca, judge, source = own
-    report = gate(image_generator, pca, judge, source, SETTINGS, n_clips=12, n_frames=6, n_images=4_096)
+    image_generator, pca, regressor, source = own
+    report = gate(image_generator, pca, regressor, source, SETTINGS, n_clips=12, n_frames=6, n_images=4_096)
     limits = {k: v for k, v in report.coverage.items() if v < COVERAGE}
     assert not limits and report.ceiling > .9 and report.n_clips == 12
     assert json.loads(json.dumps(report.row()))['passes'] == report.passes
@@ -125,7 +125,7 @@ def test_a_generator_passes_on_its_own_clips(own):
 def test_a_constant_generator_fails_with_every_reason(own):
     image_generator = make_generator(constant=True)
     pca = fit_latent_pca(image_generator, 2_000)
-    report = gate(image_generator, pca, make_judge(), ToyFaces('people', 16), replace(SETTINGS, steps=3), n_clips=8, n_frames=4, n_images=64)
+    report = gate(image_generator, pca, make_regressor(), ToyFaces('people', 16), replace(SETTINGS, steps=3), n_clips=8, n_frames=4, n_images=64)
     assert all(v == 0 for v in report.coverage.values()) and report.ceiling == 0 and report.identity_drift == 0
     assert not report.passes
     named = [r.split(' is ')[0] for r in report.reasons]
@@ -149,14 +149,14 @@ def test_impossible_settings(change, message):
     with pytest.raises(ValueError, match=message): replace(SETTINGS, **change)
 
 def test_what_does_not_fit_is_refused(own):
-    image_generator, pca, judge, source = own
+    image_generator, pca, regressor, source = own
     clips = source.clips(4, 3, 0)
-    for arguments, message in [((image_generator, pca, clips[0], judge, SETTINGS), r'clips \(3, 3, 16, 16\): \(n, T, 3, 16, 16\)'),
-                               ((image_generator, pca, clips[:, :1], judge, SETTINGS), 'two frames or more'),
-                               ((image_generator, pca, clips, FactorRegressor('people', 32), SETTINGS), 'judge-people looks at 32 px, the generator draws 16 px'),
-                               ((make_generator(1), pca, clips, judge, SETTINGS), 'the basis was measured on generator'),
-                               ((image_generator, pca, clips, judge, replace(SETTINGS, n_pca=9)), 'n_pca=9: the basis has 8 directions'),
-                               ((image_generator, pca, clips[:1, :1].expand(4, 3, -1, -1, -1), judge, SETTINGS), 'there is nothing to track')]:
+    for arguments, message in [((image_generator, pca, clips[0], regressor, SETTINGS), r'clips \(3, 3, 16, 16\): \(n, T, 3, 16, 16\)'),
+                               ((image_generator, pca, clips[:, :1], regressor, SETTINGS), 'two frames or more'),
+                               ((image_generator, pca, clips, FactorRegressor('people', 32), SETTINGS), 'factors-people looks at 32 px, the generator draws 16 px'),
+                               ((make_generator(1), pca, clips, regressor, SETTINGS), 'the basis was measured on generator'),
+                               ((image_generator, pca, clips, regressor, replace(SETTINGS, n_pca=9)), 'n_pca=9: the basis has 8 directions'),
+                               ((image_generator, pca, clips[:1, :1].expand(4, 3, -1, -1, -1), regressor, SETTINGS), 'there is nothing to track')]:
         with pytest.raises(ValueError, match=message): track(*arguments)
-    with pytest.raises(ValueError, match='n_clips=3, n_frames=16: at least 4 clips of 3 frames'): gate(image_generator, pca, judge, source, SETTINGS, n_clips=3)
-    with pytest.raises(ValueError, match='4 clips were tracked and 2 others given'): tracked_report(judge, clips, clips, clips[:2])
+    with pytest.raises(ValueError, match='n_clips=3, n_frames=16: at least 4 clips of 3 frames'): gate(image_generator, pca, regressor, source, SETTINGS, n_clips=3)
+    with pytest.raises(ValueError, match='4 clips were tracked and 2 others given'): tracked_report(regressor, clips, clips, clips[:2])

@@ -118,19 +118,19 @@ def test_drift_relative_to_motion():
 
 
 def test_measure_names_spell_the_protocol_and_all_values_are_plain():
-    judge = FactorRegressor('people', 16).eval()
+    regressor = FactorRegressor('people', 16).eval()
     clips = torch.rand(12, 6, 3, 16, 16, generator=seeded(0))*2 - 1
-    seen, real = clip_features(judge, clips), clip_features(judge, clips.flip(0).roll(1, -1))
+    seen, real = clip_features(regressor, clips), clip_features(regressor, clips.flip(0).roll(1, -1))
     grid = seen.motion.unflatten(0, (4, 3))
-    rows = measure(judge, seen, real, frame_stride=2, grid=grid)
-    assert rows['frechet'].name == 'frechet_judge_12_6f_step2_16px' == metric_name('frechet', judge, 12, 6, 2)
-    assert rows['diversity'].name == 'diversity_judge_4x3_6f_step2_16px' and rows['std_yaw'].name == 'std_yaw_motion_judge_12_6f_step2_16px'
+    rows = measure(regressor, seen, real, frame_stride=2, grid=grid)
+    assert rows['frechet'].name == 'frechet_factors_12_6f_step2_16px' == metric_name('frechet', regressor, 12, 6, 2)
+    assert rows['diversity'].name == 'diversity_factors_4x3_6f_step2_16px' and rows['std_yaw'].name == 'std_yaw_motion_factors_12_6f_step2_16px'
     assert len({m.name for m in rows.values()}) == len(rows)
     for m in rows.values(): json.dumps(m.row(), allow_nan=False)
-    static = measure(judge, clip_features(judge, clips[:, :1].expand_as(clips)), real, frame_stride=2)
+    static = measure(regressor, clip_features(regressor, clips[:, :1].expand_as(clips)), real, frame_stride=2)
     assert static['drift'].value < 1e-5 and static['magnitude'].value < 1e-4
     with pytest.raises(ValueError, match='12 cannot be compared with 10'):
-        measure(judge, seen, clip_features(judge, clips[:10]), frame_stride=2)
+        measure(regressor, seen, clip_features(regressor, clips[:10]), frame_stride=2)
 
 
 def sawtooth(a, b, periods=6):

@@ -58,7 +58,7 @@ def test_stages_by_two_processes(tmp_path):
     generator = load_image_generator(top/'image_generator/image_generator.safetensors')
     fit_latent_pca(generator, 500).save(top/'image_generator/pca.safetensors')
     launch('motion', 2, 'smoke', results=tmp_path, overrides=TINY)
-    save_feature_network(train_factor_regressor('people', 16, steps=3), top/'judge.safetensors')
+    save_feature_network(train_factor_regressor('people', 16, steps=3), top/'factors.safetensors')
     evaluation_stage(e, tmp_path)
     alone = load_run_features(run/'seen.safetensors')
     launch('evaluation', 2, 'smoke', results=tmp_path, overrides=TINY)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from mocogan_hd.experiments.report import CLAIMS, PAPER_ABLATION, ROWS, beside_paper, cells, collect, make_table, paired_differences, plot_differences, plot_metrics, sweep, verdict, verdicts, write_report
 
-def put(folder, variant, seed, value, name='frechet_judge_8_16f'):
+def put(folder, variant, seed, value, name='frechet_factors_8_16f'):
     path = folder/variant/f'seed-{seed}'/'metrics.json'
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps([dict(metric='frechet', name=name, value=value, low=value, high=value, n=8)]))
@@ -13,7 +13,7 @@ def test_nothing_measured_is_an_error_that_says_what_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match='run notebook 3 first'): collect(tmp_path)
 
 def test_protocols_never_mix(tmp_path):
-    put(tmp_path, 'full', 0, 1.); put(tmp_path, 'no_mi', 0, 1., 'frechet_judge_256_16f')
+    put(tmp_path, 'full', 0, 1.); put(tmp_path, 'no_mi', 0, 1., 'frechet_factors_256_16f')
     with pytest.raises(ValueError, match='different protocols'): collect(tmp_path)
 
 def test_means_deviations_and_paired_differences_over_seeds(tmp_path):
@@ -35,7 +35,7 @@ def several(folder, variant, metrics):
     for seed, values in enumerate(zip(*metrics.values())):
         path = folder/variant/f'seed-{seed}'/'metrics.json'
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps([dict(metric=k, name=f'{k}_judge_8_16f', value=v, low=v, high=v, n=8) for k, v in zip(metrics, values)]))
+        path.write_text(json.dumps([dict(metric=k, name=f'{k}_factors_8_16f', value=v, low=v, high=v, n=8) for k, v in zip(metrics, values)]))
 
 def test_a_claim_is_judged_by_the_interval_over_seeds(tmp_path):
     several(tmp_path, 'full', dict(drift_at_motion=[.1, .12, .11], magnitude=[.9, .8, 1.], spread=[1.2, 1.3, 1.1]))

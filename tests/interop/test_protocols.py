@@ -64,8 +64,8 @@ def test_nor_does_a_network_that_calls_itself_so():
 
 def test_a_network_of_ours_has_its_own_name():
     network = MovingFeatures(FactorRegressor('people', 16).eval())
-    r = compare('frechet_judge-moves_12_4f_step2_16px', ToyFaces('people', 16), faces(), network)
-    assert r.metric.name.startswith('frechet_judge-moves') and network.width == 384 and r.record['network']['sha256'] == network.network.fingerprint
+    r = compare('frechet_factors-moves_12_4f_step2_16px', ToyFaces('people', 16), faces(), network)
+    assert r.metric.name.startswith('frechet_factors-moves') and network.width == 384 and r.record['network']['sha256'] == network.network.fingerprint
 
 # --- clips
 
@@ -231,7 +231,7 @@ def test_fid_agrees_with_torchmetrics(videos):
     for k, x in (('real', real), ('fake', fake)):
         frames = as_source(p, x, sub_seed(0, k)).clips([(i, i) for i in range(40)])[:, 0]
         fid.update(((frames + 1)*127.5).round().byte(), real=k == 'real')
-    assert ours.metric.value*127.5**2 == pytest.approx(fid.compute().item(), rel=1e-4)
+    assert ours.metric.value*127.5**2 == pytest.approx(fid.compute().item(), rel=1e-3) # torchmetrics takes bytes: drawn frames are rounded
 
 def test_the_table_of_protocols(cache):
     rows = {r['name']: r for r in protocol_table()}

@@ -83,6 +83,47 @@ def test_each_player_learns_from_its_own_losses_alone(G_I, pca, real, s):
         assert any(p.grad is not None and p.grad.any() for p in n.parameters())
     assert all(p.grad is None for p in (*t.nets['G_M'].parameters(), *G_I.parameters()))
 
+def weights_of(net): return torch.cat([p.detach().flatten().clone() for p in net.parameters()])
+
+@pytest.mark.parametrize('dv_first, steps, alone', [(0., 4, 0), (.5, 4, 2), (.3, 4, 2), (.26, 3, 1)])
+def test_the_video_discriminator_may_learn_alone_at_first(G_I, pca, real, dv_first, steps, alone):
+    t = MotionTrainer(G_I, pca, replace(FULL, dv_first=dv_first, steps=steps))
+    for step in range(steps):
+        before = {k: weights_of(n) for k, n in t.nets.items()}
+        losses, _ = train_step(t, real)
+        moved = {k for k, n in t.nets.items() if not torch.equal(before[k], weights_of(n))}
+        assert moved == ({'D_V'} if step < alone else {'G_M', 'D_V', 'D_I'}), step
+        assert ('G_V' in losses) == (step >= alone)
+
+def test_nobody_waits_where_there_is_no_video_discriminator(G_I, pca, real):
+    t = MotionTrainer(G_I, pca, replace(FULL, dv_first=.5, video_loss=False, steps=4))
+    assert 'L_m' in train_step(t, real)[0]
+
+@pytest.mark.parametrize('decay, rates', [(0., [1., 1, 1, 1]), (.5, [1., 1, 1, .5]), (1., [1., .75, .5, .25])])
+def test_rates_fall_at_the_end_and_go_on_after_a_stop(G_I, pca, real, decay, rates):
+    t = MotionTrainer(G_I, pca, replace(FULL, decay=decay, steps=4))
+    first = {k: o.param_groups[0]['lr'] for k, o in t.opts.items()}
+    for rate in rates:
+        state, t = t.state_dict(), MotionTrainer(G_I, pca, t.settings)
+        t.load_state_dict(state)
+        train_step(t, real)
+        for k, o in t.opts.items(): assert o.param_groups[0]['lr'] == pytest.approx(rate*first[k])
+
+@pytest.mark.parametrize('momentum', [0., .5, .999])
+def test_momentum_of_the_momentum_encoder(G_I, pca, real, momentum):
+    t = MotionTrainer(G_I, pca, replace(FULL, momentum=momentum))
+    before = weights_of(t.momentum.encoder)
+    train_step(t, real)
+    torch.testing.assert_close(weights_of(t.momentum.encoder), before.lerp(weights_of(t.nets['D_I']), 1 - momentum), atol=1e-6, rtol=0)
+
+def test_differences_hide_looks_and_keep_motion(G_I, pca, real):
+    s = replace(FULL, differences=True, reverse=0.)
+    assert torch.allclose(video_input(real + .1, s, False), video_input(real, s, False), atol=1e-6) # another look, the same motion
+    assert not video_input(real[:, :1].expand_as(real), s, False).any() # a still clip
+    assert torch.allclose(2*video_input(real, s, False)[:, -1], real[:, -1] - real[:, 0], atol=1e-6)
+    losses, fakes = train_step(MotionTrainer(G_I, pca, s), real)
+    assert {'G_V', 'D_V'} <= set(losses)
+
 def test_signs(G_I, pca, real):
     "L_m and L_f are cosines, logged as they are, and have negative weights: they are maximised."
     t, g = MotionTrainer(G_I, pca, replace(FULL, lambda_m=3., lambda_f=5.)), seeded(0)
@@ -302,6 +343,8 @@ def test_the_file_is_the_averaged_generator(tmp_path, G_I, pca):
     (dict(image_loss='hinge'), "image_loss='hinge' is unknown: choose one of .*'contrastive', 'pair', 'none'"), (dict(penalty='wgan'), "penalty='wgan'"), (dict(dv_norm='batch'), "dv_norm='batch'"),
     (dict(batch_size=0), 'batch_size=0 must be positive'), (dict(steps=-1), 'steps=-1'), (dict(g_steps=0), 'g_steps=0'), (dict(lr=0.), 'lr=0.0'), (dict(temperature=0.), 'temperature=0.0'),
     (dict(dv_width=0), 'dv_width=0'), (dict(n_pca=0), 'n_pca=0: give at least 1 direction, or None'), (dict(reverse=1.5), 'reverse=1.5'), (dict(ema=1.), 'ema=1.0'),
+    (dict(decay=1.5), 'decay=1.5'), (dict(dv_first=1.), 'dv_first=1.0'), (dict(momentum=1.), 'momentum=1.0'),
+    (dict(differences=True, condition_on_first=True), 'choose one'), (dict(n_frames=3, differences=True), 'n_frames=3: D_V needs at least 4'),
     (dict(n_frames=2), 'n_frames=2'), (dict(n_frames=3, condition_on_first=True), 'n_frames=3: D_V needs at least 4'), (dict(video_loss=False, image_loss='none'), 'nothing to learn from')])
 def test_impossible_settings(change, message):
     with pytest.raises(ValueError, match=message): replace(FULL, **change)

@@ -24,7 +24,8 @@ from ..data.clip_sets import VideoSet
 from ..evaluation.feature_networks import FeatureNetwork
 from ..evaluation.metrics import unit_space
 from ..evaluation.statistics import Metric, bootstrap, frechet_from_features
-from ..experiments.presets import Experiment, experiment, override
+from ..core.settings import override
+from ..experiments.presets import Experiment, experiment
 from ..method.clips import from_uint8
 
 # %% ../../nbs/6_apps/04_own_videos.ipynb #f9149b0a

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 import yaml
-from .presets import VARIANTS, choose, experiment, parse_overrides
+from ..core.settings import choose
+from .presets import VARIANTS, experiment, parse_overrides
 
 # %% ../../nbs/3_experiments/07_arguments.ipynb #23ecfecd
 MOST_SEEDS = 100 # of one command: with six variants they are 1,200 notebooks, which Snakemake plans in about a minute

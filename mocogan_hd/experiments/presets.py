@@ -4,16 +4,13 @@
 
 # %% auto #0
 __all__ = ['PICTURES', 'VARIANTS', 'PRESETS', 'A_NUMBER_OF_VIDEOS', 'PUBLISHED', 'ANY', 'SOURCES', 'Evaluation', 'Experiment',
-           'choose', 'setting_type', 'typed', 'parse_value', 'parse_overrides', 'variant_settings', 'override',
-           'experiment', 'counted', 'register_source', 'clip_source']
+           'parse_overrides', 'variant_settings', 'experiment', 'counted', 'register_source', 'clip_source']
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #4d7ba442
-import json, re
+import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from difflib import get_close_matches
-from types import NoneType, UnionType
-from typing import get_args, get_origin
+from dataclasses import asdict, dataclass, replace
+from ..core.settings import choose, override, parse_value, setting_type, typed
 from ..method.image_training import ImageTraining
 from ..method.motion_step import MotionTraining
 from ..method.stylegan2 import published_channels
@@ -156,75 +153,6 @@ PUBLISHED = {
 }
 PRESETS |= PUBLISHED
 
-# %% ../../nbs/3_experiments/01_presets.ipynb #20bd7035
-def choose(
-    value, # what was given
-    allowed, # what there is
-    what:str, # e.g. 'preset'
-):
-    "Return `value` if it is allowed; a `ValueError` names near values and all that there are."
-    if value in allowed: return value
-    near = get_close_matches(str(value), list(map(str, allowed)), 3, .5)
-    hint = f'did you mean {" or ".join(near)}? ' if near else ''
-    raise ValueError(f'{what} {value!r} is unknown: {hint}choose one of {", ".join(map(str, allowed))}')
-
-# %% ../../nbs/3_experiments/01_presets.ipynb #ca02de0b
-def setting_type(
-    name:str, # e.g. 'motion.steps'
-    of:type=Experiment, # the dataclass that has the field
-): # its type, such as `int|None`
-    "Find the type of a field, named with dots; a `ValueError` says which fields there are."
-    head, _, rest = name.partition('.')
-    kinds = {f.name: f.type for f in fields(of)}
-    if head not in kinds:
-        near = get_close_matches(head, kinds, 3, .5)
-        hint = f'did you mean {" or ".join(near)}? It has' if near else 'choose from'
-        raise ValueError(f'{name!r}: {of.__name__} has no {head!r}, {hint} {", ".join(kinds)}')
-    kind = kinds[head]
-    if rest and not is_dataclass(kind): raise ValueError(f'{name!r}: {head!r} has no parts')
-    if rest: return setting_type(rest, kind)
-    if is_dataclass(kind):
-        raise ValueError(f'{name!r} has parts: give one of them, for example {name}.{fields(kind)[0].name}')
-    return kind
-
-# %% ../../nbs/3_experiments/01_presets.ipynb #6e1e233b
-_KINDS = {int: 'a number without a fraction', float: 'a number', bool: 'true or false', str: 'a word', NoneType: 'null'}
-
-def _fits(value, kind):
-    "Whether a value can have a type; numbers must fit 64 bits, which leaves out NaN and infinity."
-    if get_origin(kind) is tuple:
-        return isinstance(value, (list, tuple)) and all(_fits(v, get_args(kind)[0]) for v in value)
-    if kind not in (int, float): return isinstance(value, kind)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
-    return number and (kind is float or value == int(value))
-
-# %% ../../nbs/3_experiments/01_presets.ipynb #c209370e
-def typed(
-    name:str, # for the error
-    value, # as JSON or Python has it
-    kind, # a type, such as `int|None` or `tuple[int, ...]`
-):
-    "Return the value in the type of its field; a `ValueError` says what was expected."
-    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    for k in kinds:
-        if _fits(value, k): return None if k is NoneType else (get_origin(k) or k)(value)
-    expected = ' or '.join(_KINDS.get(k, 'a list') for k in kinds)
-    raise ValueError(f'{name}={value}: expected {expected}')
-
-# %% ../../nbs/3_experiments/01_presets.ipynb #7a644077
-def parse_value(
-    name:str, # for the error
-    text:str,
-    kind, # the field's type
-):
-    "Read a value from a command line."
-    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if text == 'null' and NoneType in kinds: return None
-    if str in kinds: return text
-    try: value = json.loads(text)
-    except ValueError: value = text
-    return typed(name, value, kind)
-
 # %% ../../nbs/3_experiments/01_presets.ipynb #fe91612c
 def _settings(words, what, example, of):
     "Settings as a dict, from words such as 'lambda_m=5'."
@@ -255,17 +183,6 @@ def variant_settings(
                          'such as full+lambda_m=5')
     if len(variant) > 200: raise ValueError(f'variant {variant[:40]}...: a folder is named by it, so at most 200 characters')
     return base, _settings(settings, f'variant {variant!r}', 'lambda_m=5', MotionTraining)
-
-# %% ../../nbs/3_experiments/01_presets.ipynb #3f93b309
-def override(
-    e, # an `Experiment`, or a part of one
-    name:str, # e.g. 'motion.steps'
-    value,
-): # the same with that field replaced
-    "Replace one field, named with dots; a `ValueError` says which fields there are."
-    value = typed(name, value, setting_type(name, type(e)))
-    head, _, rest = name.partition('.')
-    return replace(e, **{head: override(getattr(e, head), rest, value) if rest else value})
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #d0e5b5ac
 def experiment(

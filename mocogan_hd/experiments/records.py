@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['COSTS_ONLY', 'WEIGHTS', 'preset_folder', 'run_folder', 'claim', 'check_overrides', 'save_overrides', 'weights_root',
-           'generator_file', 'settings_of_files', 'git_state', 'machine', 'versions', 'RunRecord']
+           'generator_file', 'settings_of_files', 'git_state', 'machine', 'versions', 'RunRecord', 'save_trajectories',
+           'load_trajectories']
 
 # %% ../../nbs/3_experiments/02_records.ipynb #31646578
 import importlib.metadata, json, os, platform, resource, subprocess, time
 from dataclasses import asdict
 from pathlib import Path
 import torch
-from ..core.basics import load_json, save_json
+from safetensors.torch import load_file, save_file
+from ..core.basics import atomic_path, load_json, save_json
 from .presets import Experiment
 from ..method.frozen_generator import read_header, shipped
 
@@ -164,3 +166,18 @@ def _peak():
     "The largest memory used so far in bytes, of the accelerator where there is one."
     if torch.cuda.is_available(): return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024
+
+# %% ../../nbs/3_experiments/02_records.ipynb #79826ac8
+def save_trajectories(
+    w:torch.Tensor, # (n, T, D)
+    path:str|Path, # a safetensors file
+):
+    "Write latent trajectories in 255 steps between the lowest and highest value of each dimension."
+    low, high = w.amin((0, 1)), w.amax((0, 1))
+    step = ((high - low)/255).clamp(min=1e-12)
+    with atomic_path(path) as p: save_file(dict(low=low, step=step, w=((w - low)/step).round().byte()), p)
+
+def load_trajectories(path:str|Path) -> torch.Tensor: # (n, T, D)
+    "Read what `save_trajectories` wrote."
+    t = load_file(path)
+    return t['low'] + t['w']*t['step']

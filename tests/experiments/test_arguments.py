@@ -5,7 +5,8 @@ from pathlib import Path
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from mocogan_hd.experiments.arguments import MOST_SEEDS, folder_name, given_request, parse_seeds, read_request, typed_again, whole_number
-from mocogan_hd.experiments.presets import experiment, parse_overrides, setting_type, typed
+from mocogan_hd.core.settings import setting_type, typed
+from mocogan_hd.experiments.presets import Experiment, experiment, parse_overrides
 
 root = Path(__file__).parents[2]
 sys.path.insert(0, str(root/'tools'))
@@ -57,7 +58,7 @@ def test_every_setting_takes_its_type_or_refuses_in_words(name, value):
     try: e = experiment('smoke', overrides={name: value})
     except ValueError as error: assert str(error)
     else:
-        kind, part = setting_type(name), getattr(getattr(e, name.split('.')[0]), name.split('.')[1])
+        kind, part = setting_type(name, Experiment), getattr(getattr(e, name.split('.')[0]), name.split('.')[1])
         assert typed(name, part, kind) == part and (part is None or type(part) in (kind, tuple, *getattr(kind, '__args__', ())))
 
 def test_seeds(): assert [parse_seeds(t) for t in ('2', ' 2 ', '0,2', '2,', '3,3', str(MOST_SEEDS))] == [[0, 1], [0, 1], [0, 2], [2], [3], list(range(MOST_SEEDS))]

@@ -199,7 +199,8 @@ class ListProtocols(argparse.Action):
         if value != 'list': return setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), value])
         for r in protocol_table():
             print(f'{r["name"]:18} {r["spelled"]:44} {"at hand" if r["at_hand"] else "wants"}: {r["files"]}')
-        print(f'{"embedding":18} the default: a frame embedding trained on the real videos; wants no files\n\n'
+        print(f'{"efficientnet_lite0":18} the default: a published network of frames, fetched by pip\n'
+              f'{"embedding":18} a frame embedding trained on the real videos; wants no files\n\n'
               f'Files are looked for in {cache_folder()} (MOCOGAN_HD_CACHE), and fetched if they are not there.\n'
               'Any name of these forms may be spelled, with other counts, steps and sizes.')
         parser.exit()

@@ -40,7 +40,8 @@ def _file_of(name):
     data, side, count = name.split(':')
     return f'i3d_{data}_{"full" if count == "all" else count}_res{side}_len16_skip1_seed0.pkl'
 
-FILES.update({_file_of(k): WeightFile(_file_of(k), f'{_PAGE}/files/{_file_of(k)}', _PAGE, v) for k, v in _HASHES.items()})
+for k, v in _HASHES.items():
+    FILES[_file_of(k)] = WeightFile(_file_of(k), f'{_PAGE}/files/{_file_of(k)}', _PAGE, v)
 
 def published_name(name:str) -> str: # e.g. 'ucf101:128:2048'
     "Complete a name such as 'i3d:ucf101'; an unknown one raises a `ValueError` that lists all."
@@ -82,7 +83,8 @@ def read_sums(path:str|Path) -> tuple[torch.Tensor, torch.Tensor, int]: # mean (
         if not isinstance(n, int) or n < 2: raise ValueError(f'num_items is {n!r}, at least 2 are needed')
         if products.shape != (len(total), len(total)): raise ValueError('raw_mean and raw_cov do not belong together')
     except FileNotFoundError: raise
-    except Exception as e: raise ValueError(f'{path}: {e or "it is damaged"}') from None # a damaged pickle fails in many ways
+    except Exception as e: # a damaged pickle fails in many ways
+        raise ValueError(f'{path}: {e or "it is damaged"}') from None
     return total/n, products/n - torch.outer(total/n, total/n), n
 
 # %% ../../nbs/5_interop/15_published_statistics.ipynb #41ddba85
@@ -113,7 +115,8 @@ def distance_to(
     p = protocol(real.protocol.name, n)
     source = as_source(p, fake, seed) # its errors come before a download
     seen = look_at(p, source, network or protocol_network(p))
-    if seen.width != len(real.mean): raise ValueError(f'{real.name} has {len(real.mean)} features, the network {seen.width}')
+    if seen.width != len(real.mean):
+        raise ValueError(f'{real.name} has {len(real.mean)} features, the network {seen.width}')
     def distance(without): return frechet_distance(*seen.total(without)[1:], real.mean, real.covariance)
     groups = seen.whole().count.nonzero()[:, 0].tolist()
     return jackknife(f'{p.name}_to_{real.name.replace(":", "-")}', distance, groups, len(seen))[0]
@@ -137,6 +140,7 @@ def load_statistics(path:str|Path) -> ClipStatistics:
     "Read what `save_statistics` wrote."
     moments = Moments.load(path)
     with safe_open(path, 'pt') as f: about = f.metadata() or {}
-    if not {'statistics', 'protocol'} <= about.keys(): raise ValueError(f'{path} does not say what its statistics are of')
+    if not {'statistics', 'protocol'} <= about.keys():
+        raise ValueError(f'{path} does not say what its statistics are of')
     n, mean, covariance = moments.total()
     return ClipStatistics(about['statistics'], mean, covariance, int(n), protocol(about['protocol']))

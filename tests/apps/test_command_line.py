@@ -59,7 +59,7 @@ def test_clips_and_numbers_from_a_folder_of_the_release(full_release, tmp_path):
     players = load_generators([full_release])
     want = sample_clips(players.image_generator, players.motion_generator, 4, 3, seed=0)
     torch.testing.assert_close(clips_of(out, 32, 3), want.cpu().clamp(-1, 1), atol=1/127.5, rtol=0)
-    done = process('evaluate', full_release, '--real', real, '--out', tmp_path/'numbers', '--n', 4, '--frames', 3, '--frame-stride', 2, '--contents', 2, '--motions', 2, '--network-steps', 3)
+    done = process('evaluate', full_release, '--real', real, '--protocol', 'embedding', '--out', tmp_path/'numbers', '--n', 4, '--frames', 3, '--frame-stride', 2, '--contents', 2, '--motions', 2, '--network-steps', 3)
     assert done.returncode == 0, done.stderr
     rows = {r['metric']: r for r in load_json(tmp_path/'numbers/metrics.json')}
     assert rows['frechet']['name'] == 'frechet_embedding_4_3f_step2_32px' and rows['diversity']['name'] == 'diversity_embedding_2x2_3f_step2_32px'
@@ -155,10 +155,10 @@ def test_a_failure_leaves_nothing_behind(small, tmp_path, capsys, monkeypatch):
     (['sample', 'RELEASE', '--truncation', '3'], 'truncation = 3'), (['sample', 'REAL'], 'no image generator'), (['sample', 'RELEASE/faces.pt'], 'these are image generator only'),
     (['sample', 'RELEASE', 'REAL'], 'would both be the folder'), (['sample', 'RELEASE', '--device', 'toaster'], 'toaster'),
     (['evaluate', 'RELEASE', '--real', 'nowhere', '--n', '4', '--frames', '4', '--contents', '0'], 'there is no folder, zip or tar nowhere'), (['evaluate', 'RELEASE', '--real', 'REAL', '--n', '4', '--contents', '0', '--frames', '11'], 'n_frames 11'),
-    (['evaluate', 'REAL', '--real', 'REAL', '--n', '13', '--frames', '4'], 'equally many'), (['evaluate', 'REAL', '--real', 'REAL', '--frames', '12'], 'has 10 frames'),
+    (['evaluate', 'REAL', '--real', 'REAL', '--protocol', 'embedding', '--n', '13', '--frames', '4'], 'equally many'), (['evaluate', 'REAL', '--real', 'REAL', '--protocol', 'embedding', '--frames', '12'], 'has 10 frames'),
     (['evaluate', 'REAL', '--real', 'REAL', '--frames', '4', '--network', 'RELEASE/faces.pt'], 'faces.pt'),
-    (['evaluate', 'REAL', '--real', 'REAL', '--frames', '4', '--group', 'person'], "--group 'person' finds nothing in 0.png"),
-    (['evaluate', 'REAL', '--real', 'REAL', '--frames', '4', '--group', 'png'], 'all its videos are of one group'),
+    (['evaluate', 'REAL', '--real', 'REAL', '--protocol', 'embedding', '--frames', '4', '--group', 'person'], "--group 'person' finds nothing in 0.png"),
+    (['evaluate', 'REAL', '--real', 'REAL', '--protocol', 'embedding', '--frames', '4', '--group', 'png'], 'all its videos are of one group'),
 ])
 def test_refusals(argv, message, small, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -168,14 +168,14 @@ def test_refusals(argv, message, small, tmp_path, capsys, monkeypatch):
 
 def test_debug_shows_the_error_and_argparse_says_what_is_missing(tmp_path, capsys):
     with pytest.raises(FileNotFoundError): main(['inspect', str(tmp_path/'nowhere'), '--debug'])
-    for argv in ([], ['sample'], ['sample', 'x'], ['paint'], ['sample', 'x', '--out', 'y', '--format', 'avi']):
+    for argv in ([], ['sample'], ['paint'], ['sample', 'x', '--out', 'y', '--format', 'avi']):
         with pytest.raises(SystemExit) as e: main(argv)
         assert e.value.code == 2
     assert 'usage' in capsys.readouterr().err
 
 def test_clips_or_a_checkpoint_are_evaluated_alike(small, tmp_path, capsys):
     "Sampling first and reading the files back gives the numbers of sampling on the way."
-    common = ['--frames', 5, '--network-steps', 5]
+    common = ['--frames', 5, '--protocol', 'embedding', '--network-steps', 5]
     assert run(capsys, 'sample', small/'release', '--out', tmp_path/'c', '--n', 6, '--frames', 5, '--format', 'frames')[0] == 0
     assert run(capsys, 'evaluate', tmp_path/'c', '--real', small/'real', '--out', tmp_path/'a', *common)[0] == 0
     assert run(capsys, 'evaluate', small/'release', '--real', small/'real', '--out', tmp_path/'b', '--n', 6, '--contents', 0, '--network', tmp_path/'a/embedding.safetensors', *common)[0] == 0
@@ -186,7 +186,7 @@ def test_clips_or_a_checkpoint_are_evaluated_alike(small, tmp_path, capsys):
 
 def test_real_clips_are_nearer_to_real_clips(small, tmp_path, capsys):
     real_videos(tmp_path/'more', n=12, T=8)
-    assert run(capsys, 'evaluate', tmp_path/'more', '--real', small/'real', '--out', tmp_path/'a', '--frames', 8, '--network-steps', 20, '--stream', '--group', r'^\d')[0] == 0
+    assert run(capsys, 'evaluate', tmp_path/'more', '--real', small/'real', '--out', tmp_path/'a', '--frames', 8, '--protocol', 'embedding', '--network-steps', 20, '--stream', '--group', r'^\d')[0] == 0
     assert load_json(tmp_path/'a/evaluation.json')['real']['groups'] <= 9
     assert run(capsys, 'evaluate', small/'release', '--real', small/'real', '--out', tmp_path/'b', '--n', 12, '--contents', 2, '--motions', 2, '--frames', 8, '--network', tmp_path/'a/embedding.safetensors')[0] == 0
     real, fake = ({r['metric']: r['value'] for r in load_json(tmp_path/x/'metrics.json')} for x in 'ab')
@@ -196,7 +196,7 @@ def test_real_clips_are_nearer_to_real_clips(small, tmp_path, capsys):
 
 def test_the_former_order_of_arguments_is_refused(small, tmp_path, capsys):
     code, _, err = run(capsys, 'evaluate', small/'real', small/'release', '--out', tmp_path/'out')
-    assert code == 2 and err == 'mocogan_hd evaluate: --real is missing: write `evaluate FAKE --real REAL --out OUT`\n' and not (tmp_path/'out').exists()
+    assert code == 2 and err == 'mocogan_hd evaluate: --real is missing: write `evaluate FAKE --real REAL`\n' and not (tmp_path/'out').exists()
 
 def test_inspect(small, tmp_path, capsys):
     run(capsys, 'sample', small/'release', '--out', tmp_path/'c', '--n', 2, '--frames', 4, '--format', 'strip')
@@ -278,4 +278,4 @@ def test_refusals_by_protocol(argv, message, small, tmp_path, capsys, cache):
 
 def test_the_help_says_what_is_measured(capsys):
     with pytest.raises(SystemExit) as e: parser().parse_args(['evaluate', '--help'])
-    assert e.value.code == 0 and 'These are not FVD, IS or ACD' in ' '.join(capsys.readouterr().out.split())
+    assert e.value.code == 0 and 'FVD, IS and ACD are measured with --protocol' in ' '.join(capsys.readouterr().out.split())

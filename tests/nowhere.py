@@ -4,7 +4,7 @@ from unittest import mock
 import torch
 from mocogan_hd.method.frozen_generator import ImageGenerator
 from mocogan_hd.method.latent_pca import LatentPCA
-from mocogan_hd.method.motion_step import MotionTrainer
+from mocogan_hd.method.motion_trainer import MotionTrainer
 from mocogan_hd.method.stylegan2 import Generator
 
 class Nowhere:
@@ -23,7 +23,7 @@ class MetaTrainer(MotionTrainer):
         adam, i = torch.optim.Adam, e.image
         with torch.device('meta'): G_I = ImageGenerator(Generator(i.resolution, i.latent_dim, i.latent_dim, i.n_mapping, i.channels))
         d = G_I.latent_dim
-        with (without_initial_values('kaiming_uniform', 'uniform', 'normal', 'orthogonal'), mock.patch('mocogan_hd.method.motion_step.Accelerator', Nowhere),
+        with (without_initial_values('kaiming_uniform', 'uniform', 'normal', 'orthogonal'), mock.patch('mocogan_hd.method.motion_trainer.Accelerator', Nowhere),
               mock.patch('torch.amp.GradScaler', lambda *_, **__: None), mock.patch('torch.optim.Adam', lambda *a, fused=None, **k: adam(*a, foreach=True, **k))):
             super().__init__(G_I, LatentPCA(torch.zeros(d, d), torch.ones(d), torch.zeros(d), torch.zeros(d)), e.motion)
     def judge(self, name, *inputs): return self.nets[name](*inputs)

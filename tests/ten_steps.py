@@ -8,7 +8,8 @@ import torch
 from mocogan_hd.core.basics import seeded, sub_seed
 from mocogan_hd.method.frozen_generator import ImageGenerator
 from mocogan_hd.method.latent_pca import fit_latent_pca
-from mocogan_hd.method.motion_step import MotionTrainer, MotionTraining, train_step
+from mocogan_hd.method.motion_step import train_step
+from mocogan_hd.method.motion_trainer import MotionTrainer, MotionTraining
 from mocogan_hd.method.stylegan2 import Generator
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method.image_training import ImageTrainer, ImageTraining

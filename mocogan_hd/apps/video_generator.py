@@ -21,7 +21,7 @@ from ..interop.checkpoint_files import load_generators
 from ..method.frozen_generator import ImageGenerator, read_header, save_image_generator, shipped
 from ..method.latent_pca import LatentPCA, fit_latent_pca
 from ..method.motion_generator import MotionGenerator
-from ..method.motion_step import MotionTraining
+from ..method.motion_trainer import MotionTraining
 from ..method.motion_training import save_motion_generator
 from ..method.sampling import synthesize_clips
 

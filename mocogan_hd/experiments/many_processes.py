@@ -28,7 +28,7 @@ from ..method.frozen_generator import ImageGenerator, load_image_generator, read
 from ..method.image_training import train_image_generator
 from ..method.latent_pca import LatentPCA
 from ..method.motion_generator import MotionGenerator
-from ..method.motion_step import MotionTrainer
+from ..method.motion_trainer import MotionTrainer
 from ..method.motion_training import (
     Report, load_motion_generator, save_motion_generator, train_motion_generator)
 from ..method.sampling import clip_batches

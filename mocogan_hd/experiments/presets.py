@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from ..core.settings import choose, override, parse_value, setting_type, typed
 from ..method.image_training import ImageTraining
-from ..method.motion_step import MotionTraining
+from ..method.motion_trainer import MotionTraining
 from ..method.stylegan2 import published_channels
 from ..method.toy_faces import DOMAINS, ToyFaces
 

@@ -16,7 +16,7 @@ from mocogan_hd.method.clips import save_strip
 from mocogan_hd.method.frozen_generator import ImageGenerator, save_image_generator
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator
-from mocogan_hd.method.motion_step import MotionTrainer, MotionTraining
+from mocogan_hd.method.motion_trainer import MotionTrainer, MotionTraining
 from mocogan_hd.interop.release import write_pca
 from mocogan_hd.interop.release_networks import write_release_file
 from mocogan_hd.method.sampling import sample_clips

@@ -15,7 +15,7 @@ from mocogan_hd.interop.release_networks import write_release_file
 from mocogan_hd.method.frozen_generator import ImageGenerator, save_image_generator
 from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator
-from mocogan_hd.method.motion_step import MotionTraining
+from mocogan_hd.method.motion_trainer import MotionTraining
 from mocogan_hd.method.motion_training import save_motion_generator
 from mocogan_hd.method.sampling import sample_clips
 from mocogan_hd.method.stylegan2 import Generator

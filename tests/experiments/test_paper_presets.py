@@ -9,7 +9,8 @@ from mocogan_hd.core.basics import seeded
 from mocogan_hd.experiments.presets import A_NUMBER_OF_VIDEOS, PUBLISHED, experiment
 from mocogan_hd.method.frozen_generator import ImageGenerator
 from mocogan_hd.method.latent_pca import fit_latent_pca
-from mocogan_hd.method.motion_step import MotionTrainer, draw_fakes, train_step, video_input
+from mocogan_hd.method.motion_step import draw_fakes, train_step, video_input
+from mocogan_hd.method.motion_trainer import MotionTrainer
 from mocogan_hd.method.stylegan2 import Generator
 
 root = Path(__file__).parents[2]

@@ -7,7 +7,8 @@ from goldens import BASE, FOLDER, U, fill, rng
 from mocogan_hd.method import motion_step
 from mocogan_hd.method.frozen_generator import ImageGenerator
 from mocogan_hd.method.latent_pca import LatentPCA, fit_latent_pca
-from mocogan_hd.method.motion_step import MotionTrainer, MotionTraining, train_step
+from mocogan_hd.method.motion_step import train_step
+from mocogan_hd.method.motion_trainer import MotionTrainer, MotionTraining
 from mocogan_hd.interop.release_networks import ContrastiveParts, named
 from mocogan_hd.method.stylegan2 import Generator
 

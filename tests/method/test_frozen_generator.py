@@ -11,7 +11,7 @@ from mocogan_hd.interop.stylegan2_variants import ClassConditional, ConditionalG
 from mocogan_hd.method.frozen_generator import (
     ImageGenerator, freeze, load_image_generator, load_strictly, read_header, save_image_generator, shipped)
 from mocogan_hd.method.latent_pca import fit_latent_pca
-from mocogan_hd.method.motion_step import MotionTraining
+from mocogan_hd.method.motion_trainer import MotionTraining
 from mocogan_hd.method.sampling import sample_clips
 from mocogan_hd.method.stylegan2 import Generator
 from mocogan_hd.method.toy_faces import ToyFaces

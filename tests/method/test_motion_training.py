@@ -11,8 +11,8 @@ from mocogan_hd.method.stylegan2 import Generator
 from mocogan_hd.method.toy_faces import ToyFaces
 from mocogan_hd.method.video_discriminator import condition_on_first
 from mocogan_hd.method import motion_step, motion_training as module
-from mocogan_hd.method.motion_step import (MotionTrainer, MotionTraining, draw_fakes, generator_losses, image_discriminator_loss, loss_weights, negatives, plays_backwards, train_step,
-                                    video_discriminator_loss, video_input)
+from mocogan_hd.method.motion_step import draw_fakes, generator_losses, image_discriminator_loss, negatives, plays_backwards, train_step, video_discriminator_loss, video_input
+from mocogan_hd.method.motion_trainer import MotionTrainer, MotionTraining, loss_weights
 from mocogan_hd.method.motion_training import load_motion_generator, sample_fixed, train_motion_generator, vital_signs
 
 FULL = MotionTraining(batch_size=2, n_frames=5, steps=4, n_pca=4, hidden=8, dv_width=4, dv_layers=1, di_width=2, queue=12)

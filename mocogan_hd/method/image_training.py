@@ -18,12 +18,13 @@ from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.basics import seeded, sub_seed
 from ..core.processes import average, this_shard
+from ..core.settings import check_settings
 from .augmentation import AUGMENTATIONS, augment
 from .clips import save_image, tile
 from .frozen_generator import save_image_generator
 from .losses import r1_penalty
 from .stylegan2 import Discriminator, Generator, check_resolution
-from .training import Plan, check_settings, decay_rates, optimizer_step, training_loop
+from .training import Plan, decay_rates, optimizer_step, training_loop
 
 # %% ../../nbs/1_method/12_image_training.ipynb #c005
 def d_loss(

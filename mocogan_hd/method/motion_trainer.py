@@ -17,12 +17,13 @@ from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.basics import seeded, sub_seed
 from ..core.processes import this_shard
+from ..core.settings import check_settings
 from .frozen_generator import ImageGenerator, pooling
 from .image_discriminator import (ContrastiveImageDiscriminator, MemoryQueue, MomentumEncoder,
                                                    PairImageDiscriminator)
 from .latent_pca import LatentPCA
 from .motion_generator import MotionGenerator
-from .training import check_settings, optimizer_step
+from .training import optimizer_step
 from .video_discriminator import VideoDiscriminator
 
 # %% ../../nbs/1_method/13_motion_trainer.ipynb #7de7a129

@@ -3,9 +3,9 @@ import numpy as np, pytest, torch
 from torch.nn import functional as F
 import goldens
 from goldens import N, close, golden
-from test_motion_generator import SHAPES, fill, published_basis
+from test_motion_generator import SHAPES, from_release
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.method.motion_generator import RELEASE_NAMES, MotionGenerator, from_release
+from mocogan_hd.interop.release_networks import MOTION_NAMES
 from mocogan_hd.method.stylegan2 import Discriminator, Generator, ModulatedConv2d, check_resolution, minibatch_std, published_channels, truncate
 
 ERROR = dict(style_w=4.3e-6, latents=4.4e-6, nonoise=5.4e-6, buffernoise=1e-5, trainnoise=1.1e-5, trunc07=5e-6) # of the release's float32
@@ -23,10 +23,9 @@ def published():
     return G.requires_grad_(False)
 
 @pytest.fixture(scope='module')
-def clip(published):
+def clip(published, tmp_path_factory):
     "The motion generator's output for the golden z and the noise of a short clip, with gradients to its weights."
-    G_M = MotionGenerator(512, published_basis())
-    G_M.load_state_dict(from_release({k: fill(k, s) for k, s in SHAPES.items()}, published_basis()))
+    G_M = from_release(tmp_path_factory.mktemp('release'))
     return G_M, G_M(published.mapping(N(2, 2, 512)), N(3, 2, 15, 512)[:, :3]).trajectory
 
 def test_mapping(published, arrays): close(published.mapping(N(2, 2, 512)), arrays['style_w'], ERROR['style_w'])
@@ -45,7 +44,7 @@ def test_clips_without_noise_and_gradients_through_the_generator(published, clip
     for key in SHAPES:
         if key.startswith('fc'): continue # H does not see the pictures
         part, dot, rest = key.partition('.')
-        want, have = float(arrays[f'gradnorm/{key}']), float(ours[RELEASE_NAMES[part] + dot + rest].grad.norm())
+        want, have = float(arrays[f'gradnorm/{key}']), float(ours[MOTION_NAMES[part] + dot + rest].grad.norm())
         assert abs(have - want) <= 1e-4*want + 1e-9, (key, have, want)
     close(G_M.b.grad, arrays['grad/b'], 4.2e-7)
 

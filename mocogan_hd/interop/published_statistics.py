@@ -94,7 +94,7 @@ def published_statistics(
     "Published statistics, fetched into the cache folder if they are not there."
     whole = published_name(name)
     mean, covariance, n = read_sums(weight_file(_file_of(whole))[0])
-    return ClipStatistics(f'i3d:{whole}', mean, covariance, n, Protocol('fvd', 'i3d', n, 16, int(whole.split(':')[1])))
+    return ClipStatistics(f'i3d:{whole}', mean, covariance, n, Protocol('fvd', 'i3d-videogpt', n, 16, int(whole.split(':')[1])))
 
 # %% ../../nbs/5_interop/15_published_statistics.ipynb #0d355619
 def statistics_distance(a:ClipStatistics, b:ClipStatistics) -> float:
@@ -125,7 +125,7 @@ def distance_to(
 def save_statistics(
     real, # a folder of videos or a clip source
     path:str|Path, # a safetensors file
-    p:Protocol|str, # a distance, e.g. 'fvd_i3d_2048_16f_step1_128px'
+    p:Protocol|str, # a distance, e.g. 'fvd_i3d-videogpt_2048_16f_step1_128px'
     name:str, # of the set
     network:torch.nn.Module|None=None, # default: the published one
     seed:int=0, # of the choice of clips

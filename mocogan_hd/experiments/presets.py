@@ -77,7 +77,7 @@ VARIANTS = {
 }
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #d9f833d8
-_toy = ImageTraining(n_images=800_000, path_length_weight=2.)
+_toy = ImageTraining(n_images=1_200_000, path_length_weight=2.)
 _motion = MotionTraining(steps=1_600, dv_norm=None, dv_layers=3)
 _widths = (64, 64, 64, 32, 16)
 _small_set = ImageTraining(resolution=64, channels=_widths, d_channels=_widths, r1_gamma=2.,

@@ -78,7 +78,9 @@ VARIANTS = {
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #d9f833d8
 _toy = ImageTraining(n_images=1_200_000, path_length_weight=2.)
-_motion = MotionTraining(steps=1_600, dv_norm=None, dv_layers=3)
+_weizmann_motion = MotionTraining(steps=700, frame_stride=2, dv_norm=None, dv_layers=3)
+_motion = MotionTraining(steps=2_000, n_pca=64, lambda_=.3, decay=.4, ema=.998,
+                         dv_first=.075, dv_norm=None, dv_layers=3)
 _widths = (64, 64, 64, 32, 16)
 _small_set = ImageTraining(resolution=64, channels=_widths, d_channels=_widths, r1_gamma=2.,
                            augment=('colour', 'translation'), n_images=48_000)
@@ -99,7 +101,7 @@ PRESETS = {
     'toy_robots': dict(images='robots', videos='people', generator='train',
                        image=_toy, motion=_motion, evaluation=Evaluation(network_steps=2_000)),
     'weizmann': dict(images='weizmann', videos='weizmann', generator='train',
-                     image=ImageTraining(n_images=96_000), motion=replace(_motion, frame_stride=2, steps=700),
+                     image=ImageTraining(n_images=96_000), motion=_weizmann_motion,
                      evaluation=Evaluation(network='embedding', network_steps=200)),
     'sky48': dict(images='sky48', videos='sky48', generator='train', image=_small_set,
                   motion=MotionTraining(frame_stride=2, steps=600), evaluation=_small_evaluation),

@@ -108,7 +108,8 @@ CLAIMS = (
 # %% ../../nbs/3_experiments/03_report.ipynb #6ce10bdd
 ENOUGH_MOTION = .7 # of real clips
 MARGINS = dict(diversity=.2, noise_share=.2) # of the mean of `full`; a tenth for every other metric
-OPEN = dict(seed='open: one seed', still='open: too little motion to judge', power='open: could not have been seen')
+OPEN = dict(seed='open: one seed', still='open: too little motion to judge', holm='open: not significant after correction',
+            power='open: could not have been seen')
 
 def holm(p:pd.Series) -> pd.Series:
     "p-values corrected for their number by Holm's step-down rule; nan stays nan."
@@ -127,6 +128,7 @@ def verdict(
     if d.p < .05: return 'supported' if d.difference*claim.sign > 0 else 'refuted'
     margin = MARGINS.get(claim.metric, .1)*abs(d['mean'])
     if -margin < d.low and d.high < margin: return 'equivalent'
+    if d.low > 0 or d.high < 0: return OPEN['holm']
     return OPEN['power'] if d.high - d.difference > margin else 'open'
 
 # %% ../../nbs/3_experiments/03_report.ipynb #78eb3f44

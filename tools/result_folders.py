@@ -12,9 +12,9 @@ from reproduce import Wrong
 
 
 def left_out(folder, names):
-    "Of seeds other than 0 the clips, pictures and notebooks of training stay behind, for they are large; everywhere what is no result."
+    "Of seeds other than 0 only numbers, records and trajectories are copied; of every seed what is no result stays behind."
     seed = next((p for p in Path(folder).parts if p.startswith('seed-')), 'seed-0')
-    large = ('.gif', '.png', '2_motion_generator.ipynb') if seed != 'seed-0' else ()
+    large = ('.gif', '.png', '.ipynb') if seed != 'seed-0' else ()
     return [n for n in names if n.endswith(('.failed.ipynb', '.partial.ipynb', *large)) or n.startswith('.')]
 
 

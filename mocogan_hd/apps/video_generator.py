@@ -162,6 +162,12 @@ def _json(path):
     try: return load_json(path)
     except (UnicodeDecodeError, RecursionError) as e: raise ValueError(f'{path} is not JSON: {e}') from None
 
+# %% ../../nbs/6_apps/08_video_generator.ipynb #84c5fc30
+def _known(found, path):
+    "What is kept of a record."
+    if not isinstance(found, dict): raise ValueError(f'{path}: expected a JSON object with a record')
+    return {k: v for k, v in found.items() if k in _KEPT and isinstance(v, _KEPT[k])}
+
 # %% ../../nbs/6_apps/08_video_generator.ipynb #9bb234ea
 def _measures(folder):
     "The measures of a run, which own videos keep beside those of their baselines."
@@ -176,9 +182,8 @@ def record_of(folder:Path) -> dict:
     if not path.is_file(): return {}
     found = _json(path)
     if path == saved: found = found.get('record', {}) if isinstance(found, dict) else None
-    if not isinstance(found, dict): raise ValueError(f'{path}: expected a JSON object with a record')
-    if path == run: found = found | dict(measures=_measures(folder))
-    return {k: v for k, v in found.items() if k in _KEPT and isinstance(v, _KEPT[k])}
+    if path == run and isinstance(found, dict): found = found | dict(measures=_measures(folder))
+    return _known(found, path)
 
 # %% ../../nbs/6_apps/08_video_generator.ipynb #eba433eb
 def recall_mean(image_generator:ImageGenerator, mean:list[float]|None, folder:Path):
@@ -195,7 +200,8 @@ def open_model(cls:type[VideoGenerator], files:list[Path], **options) -> VideoGe
     G_I, G_M, about = load_generators(files, **options)
     motion = max(files, key=lambda p: 'motion' in p.stem) # a folder, or a file
     folder = motion if motion.is_dir() else motion.parent
-    record = record_of(folder) or record_of(folder.parent)
+    beside = motion.with_suffix('.json') # of a shipped model
+    record = _known(_json(beside), beside) if beside.is_file() else record_of(folder) or record_of(folder.parent)
     if motion.is_dir(): motion = motion/'motion_generator.safetensors'
     ours = motion.suffix == '.safetensors' and motion.is_file() and not (folder/'config.json').is_file()
     if ours: record['settings'] = read_header(motion)['settings'] # a saved model's record has them, if they are known

@@ -232,6 +232,6 @@ def test_factors_over_time():
     network = FactorRegressor('people', 32).eval()
     clip = torch.rand(5, 3, 32, 32)*2 - 1
     table = factors_over_time(clip, network)
-    assert table.shape == (5, 15) and {'yaw', 'mouth'} <= set(table.columns) and isinstance(table, pd.DataFrame)
+    assert table.shape == (5, len(IDENTITY) + len(MOTION)) and {'yaw', 'mouth'} <= set(table.columns) and isinstance(table, pd.DataFrame)
     figure = plot_factors(clip, network)
     assert [len(ax.lines) for ax in figure.axes] == [0, 6, 9]

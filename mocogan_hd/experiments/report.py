@@ -99,7 +99,7 @@ class Claim(NamedTuple):
 CLAIMS = (
     Claim('no_mi', 'diversity', -1, 'without L_m, motion diversity falls', 'paper'),
     Claim('no_mi', 'noise_share', -1, 'without L_m, the first frame decides more of the motion', 'ours'),
-    Claim('no_di', 'drift_at_motion', +1, 'without D_I, content drifts more at the same motion', 'paper'),
+    Claim('no_di', 'drift_at_motion', +1, 'without D_I, content drifts more at the same motion', 'paper', False),
     Claim('no_di', 'spread', +1, 'without D_I, the last w strays farther from home', 'ours', False),
     Claim('no_pca', 'frechet', +1, 'without the PCA residual, clips are less like real ones', 'paper', False),
     Claim('no_dv', 'frechet', +1, 'without D_V, clips are less like real ones', 'paper', False),

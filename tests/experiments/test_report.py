@@ -41,14 +41,16 @@ def several(folder, variant, metrics):
 def said(frame): return verdicts(frame).set_index(['metric']).verdict
 
 def test_a_claim_is_judged_by_the_interval_over_seeds(tmp_path):
-    several(tmp_path, 'full', dict(drift_at_motion=[.1, .12, .11], magnitude=[.9, .8, 1.], spread=[1.2, 1.3, 1.1]))
+    several(tmp_path, 'full', dict(diversity=[1.1, 1.2, 1.15], drift_at_motion=[.1, .12, .11], magnitude=[.9, .8, 1.], spread=[1.2, 1.3, 1.1]))
+    several(tmp_path, 'no_mi', dict(diversity=[.6, .61, .62], magnitude=[.9, .6, .5]))
     several(tmp_path, 'no_di', dict(drift_at_motion=[.2, .21, .22], magnitude=[.9, .6, .5], spread=[1.5, 1.1, 1.3]))
     frame = collect(tmp_path)
-    assert said(frame)['drift_at_motion'] == 'open: too little motion to judge' # no_di moves 0.67 of real
+    assert said(frame)['diversity'] == 'open: too little motion to judge' # no_mi moves 0.67 of real
+    assert said(frame)['drift_at_motion'] == 'supported' # compares frames of equal motion
     assert said(frame)['spread'] == 'open: could not have been seen'
     moving = frame.assign(value=frame.value.where(frame.metric != 'magnitude', .9))
-    assert said(moving)['drift_at_motion'] == 'supported'
-    assert len(verdicts(frame)) == 2 and {c.variant for c in CLAIMS} <= set(ROWS) # only what was run
+    assert said(moving)['diversity'] == 'supported'
+    assert len(verdicts(frame)) == 3 and {c.variant for c in CLAIMS} <= set(ROWS) # only what was run
 
 @pytest.mark.parametrize('full, other, verdict', [
     ([1., 1.01, .99], [1.5, 1.51, 1.49], 'supported'), ([1., 1.01, .99], [.5, .51, .49], 'refuted'),

@@ -23,7 +23,7 @@ BIN  := .venv/bin
 ENV  := .venv/.installed
 # exec: a signal to make reaches the program itself, and no shell in between
 RUN  := exec env PATH="$$(pwd)/$(BIN):$$PATH" PYTHONNOUSERSITE=1
-.PHONY: help reproduce videos test env lab docs readme publish clean-runs
+.PHONY: help reproduce videos faces test env lab docs readme publish clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo "                PROCESSES=4: each notebook by four processes; GPUS=4: a notebook on each; PROFILE=profiles/slurm: as jobs"
 	@echo "make videos FOLDER=~/holiday [MINUTES=60] [RESOLUTION=64] [NAME=holiday] [SEED=0] [MORE='width=4 n_frames=24']"
 	@echo "                your own videos: train, sample, measure, and read what the numbers say, in RESULTS/own/holiday"
+	@echo "make faces      real faces that move: FFHQ's, from the package index, as the talking heads of MOCOGAN_HD_DATA do; half an hour each"
 	@echo "make test       what CI runs: export, clean, README, notebooks, pytest, a small reproduction"
 	@echo "make lab        JupyterLab with this environment"
 	@echo "make docs       the site from the notebooks, in docs/_site"
@@ -66,6 +67,13 @@ reproduce: $(ENV)
 
 videos: $(ENV)
 	@$(RUN) python tools/own_videos.py --from-make
+
+faces: $(ENV) # with D_I, and without
+	@for variant in full no_di; do \
+	  mkdir -p -- "$$GIVEN_RESULTS/ffhq_heads/$$variant/seed-0" && \
+	  env PATH="$$(pwd)/$(BIN):$$PATH" PYTHONNOUSERSITE=1 python tools/run_notebook.py nbs/3_experiments/run/6_real_faces.ipynb \
+	    "$$GIVEN_RESULTS/ffhq_heads/$$variant/seed-0/6_real_faces.ipynb" variant="$$variant" results="$$GIVEN_RESULTS" || exit 1; \
+	done
 
 TABLE := runs/test/smoke/table.csv
 test: $(ENV)

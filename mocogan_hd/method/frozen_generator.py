@@ -35,6 +35,7 @@ class ImageGenerator(nn.Module):
         super().__init__()
         self.network = network.requires_grad_(False)
         self.latent_dim, self.resolution = network.w_dim, network.resolution
+        self.previews = nn.ModuleDict() # by side: networks that draw small images (page 5.17)
         self.eval()
 
     @property
@@ -108,7 +109,7 @@ def synthesize(self:ImageGenerator,
     latents:torch.Tensor, # (B, D) or (B, T, D)
     noise:list[torch.Tensor]|None=None, # `sample_noise(B)`, shared by a clip's frames; None: the stored maps, for all
     chunk:int|None=None, # frames of each clip made at once, and again in the backward pass; None: all, and once
-    resolution:int|None=None, # average-pool the frames to this side; None: as they are
+    resolution:int|None=None, # draw the preview of this side, or average-pool to it; None: as they are
     dtype:torch.dtype|None=None, # of the convolutions, e.g. torch.bfloat16; None: that of the codes
     kept:int=0, # the last chunks that are not computed again: more memory, less time
 ) -> torch.Tensor: # (B, 3, H, W) or (B, T, 3, H, W), float32
@@ -116,9 +117,11 @@ def synthesize(self:ImageGenerator,
     if latents.shape[-1] != self.latent_dim:
         raise ValueError(f'latents of width {latents.shape[-1]} do not fit this generator, '
                          f'which wants {self.latent_dim}')
-    factor = pooling(self.resolution, resolution)
+    preview = self.previews[str(resolution)] if str(resolution) in self.previews else None
+    factor = 1 if preview else pooling(self.resolution, resolution)
     def frames(codes):
-        images = self._images(codes.reshape(-1, self.latent_dim), noise, dtype)
+        codes_ = codes.reshape(-1, self.latent_dim)
+        images = preview(codes_) if preview else self._images(codes_, noise, dtype)
         if factor > 1: images = F.avg_pool2d(images, factor)
         return images.reshape(*codes.shape[:-1], *images.shape[1:])
     if chunk is None or latents.ndim == 2 or chunk >= latents.shape[1]: return frames(latents)

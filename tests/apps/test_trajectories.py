@@ -15,6 +15,7 @@ from mocogan_hd.method.latent_pca import fit_latent_pca
 from mocogan_hd.method.motion_generator import MotionGenerator
 from mocogan_hd.method.sampling import first_codes, motion_noise, sample_clips
 from mocogan_hd.method.stylegan2 import Generator
+from mocogan_hd.method.toy_faces import IDENTITY, MOTION
 
 D = 32
 close = lambda a, b: torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)

@@ -8,7 +8,7 @@ from mocogan_hd.core.basics import load_json, seeded
 from mocogan_hd.method.clips import save_strip
 from mocogan_hd.evaluation.feature_networks import FactorRegressor
 from mocogan_hd.experiments.many_processes import STORE_OF_ITS_OWN
-from mocogan_hd.interop.protocols import NAMED, OFFICIAL, Generated, GeneratedFolder, MovingFeatures, Protocol, as_source, compare, look_at, protocol, protocol_table
+from mocogan_hd.interop.protocols import NAMED, OFFICIAL, Generated, GeneratedFolder, MovingFeatures, Protocol, as_many_as_videos, as_source, compare, look_at, protocol, protocol_table
 from mocogan_hd.interop.published_networks import PublishedNetwork
 from mocogan_hd.interop.weights_cache import FILES
 from mocogan_hd.evaluation.statistics import frechet_from_features
@@ -95,7 +95,7 @@ def test_frames_are_a_step_apart_on_both_sides(tmp_path):
     for source, words in ((GeneratedFolder(tmp_path, 3), 'are 3 frames of a video apart, a step of 2'), (replace(made, frame_stride=4), 'are 4 frames'), (replace(made, frame_stride=0), 'are 0 frames')):
         with pytest.raises(ValueError, match=words): numbers(source)
     with pytest.raises(ValueError, match='wants 16 frames of each clip, these have 7'): numbers(made, frame_stride=5)
-    with pytest.raises(ValueError, match='wants 31 frames of each clip, count.png has 16'): numbers(GeneratedFolder(tmp_path, 1), frame_stride=10)
+    with pytest.raises(ValueError, match='needs 31 frames, the longest has 16'): numbers(GeneratedFolder(tmp_path, 1), frame_stride=10)
 
 def test_both_sides_are_resized_alike(tmp_path):
     clips = ToyFaces('people', 32).clips(3, 7, 0)
@@ -238,3 +238,26 @@ def test_the_table_of_protocols(cache):
     assert set(rows) == set(NAMED) and not any(r['at_hand'] for r in rows.values())
     cache.mkdir(parents=True); (cache/'i3d_torchscript.pt').touch()
     assert {r['name'] for r in protocol_table() if r['at_hand']} == {'paper_fvd', 'stylegan_v_fvd16', 'stylegan_v_fvd128'}
+
+@pytest.mark.parametrize('name', ['stylegan_v_fvd16', 'stylegan_v_fvd128'])
+@pytest.mark.parametrize('many, short', [(5, 0), (7, 2), (4, 1)])
+def test_stylegan_v_takes_no_video_twice(tmp_path, capsys, name, many, short):
+    "At most one clip a video; short ones are left out and counted. Both sides give the smaller number."
+    p = replace(protocol(name), frames=8, resolution=16)
+    for i, clip in enumerate(ToyFaces('people', 16).clips(many, 8, 0)): save_strip(clip[:5] if i < short else clip, tmp_path/f'{i}.png')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        q = as_many_as_videos(p, tmp_path, faces())
+        assert q == replace(p, n=many - short) and q.name != p.name
+        pairs = [(i, i) for i in range(q.n)]
+        starts = as_source(q, VideoFolder(tmp_path, 16), 0).clips(pairs)[:, 0].flatten(1)
+        assert (torch.cdist(starts, starts) + torch.eye(q.n)).min() > 0 # every clip is of another video
+        assert as_many_as_videos(p, VideoFolder(tmp_path, 16), GeneratedFolder(tmp_path, 1)) == q
+    said = capsys.readouterr().out
+    assert f'{many - short} clips, one of each video' in said and (f'{short} of {many} videos are shorter' in said) == (short > 0)
+
+def test_the_name_decides_who_repeats(videos):
+    "The paper's protocol goes round the videos again; StyleGAN-V's does not."
+    p = replace(P, n=12)
+    assert as_source(p, VideoFolder(videos, 16), 0).about['clips_of_a_video'] == 2
+    assert as_many_as_videos(p, videos, faces()).n == 6

@@ -153,3 +153,12 @@ def test_a_folder_of_other_overrides_is_refused(tmp_path):
         r = reproduce('--results', tmp_path, *given, '--dry-run')
         assert r.returncode == 2 and "was made with overrides {'motion.steps': 10}" in r.stderr
     assert reproduce('--results', tmp_path, '--overrides', 'motion.steps=10', '--dry-run').returncode == 0
+
+def test_without_options_it_shows_the_claim():
+    "`make reproduce` alone: in-domain `full`, cross-domain with and without D_I; given variants count for both."
+    sys.path.insert(0, str(root/'tools'))
+    import reproduce as tool
+    def asked(**texts): return [(t['preset'], t['variants'], t['seeds']) for t in tool.presets({**tool.DEFAULTS, **texts})]
+    assert asked() == [('toy_faces', 'full', '1'), ('toy_people', 'full,no_di', '1')]
+    assert asked(variants='no_mi', seeds='2') == [('toy_faces', 'no_mi', '2'), ('toy_people', 'no_mi', '2')]
+    assert asked(preset='smoke') == [('smoke', '', '1')]

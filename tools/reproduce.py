@@ -16,14 +16,15 @@ sys.path[:0] = [str(root / 'tools'), str(root)]
 import guard
 
 HELP = dict(
-    preset='its name', seeds='a count, or a list such as 0,2',
+    preset="its name; claim, the default: the paper's claim on toy faces, in-domain and cross-domain", seeds='a count, or a list such as 0,2',
     variants='a list such as full,no_mi,full+lambda_m=5; all ablations where nothing is said',
     overrides='settings for all runs, such as motion.steps=10+evaluation.n_clips=48',
     cores='how many notebooks run at the same time', results='the folder that everything goes to',
     processes='processes that share each batch, on all GPUs or on so many cores; notebooks then run one at a time',
     gpus='GPUs of this machine, one notebook on each; with a profile: 1 for one a job',
     profile='a Snakemake profile such as profiles/slurm, which then says how many notebooks run at once')
-DEFAULTS = dict(preset='toy_faces', seeds='1', variants='', overrides='', cores='2', results='runs', processes='1', gpus='0', profile='')
+CLAIM = {'toy_faces': 'full', 'toy_people': 'full,no_di'} # what `claim` stands for: preset -> variants
+DEFAULTS = dict(preset='claim', seeds='1', variants='', overrides='', cores='2', results='runs', processes='1', gpus='0', profile='')
 
 # what Snakemake and the kernels say at every step and no reader needs
 _noise = re.compile(r'\[IPKernelApp\] (WARNING|ERROR \| KeyboardInterrupt)|Execute \d+ jobs|Select jobs to|Finished jobid|\[\w{3} \w{3} +\d+ |'
@@ -81,6 +82,12 @@ def parsed(argv):
     return given, dry, typed_again('make reproduce', {k.upper(): v for k, v in given.items() if v != DEFAULTS[k]})
 
 
+def presets(texts):
+    "The texts for each preset that is meant."
+    if texts['preset'] != 'claim': return [texts]
+    return [{**texts, 'preset': preset, 'variants': texts.get('variants') or variants} for preset, variants in CLAIM.items()]
+
+
 def asked_for(texts, used=False):
     "The request, checked with the folder that it names, unless that is only used."
     from mocogan_hd.experiments.arguments import read_request
@@ -122,7 +129,14 @@ def report(folder, start):
 
 def reproduce(argv, stop):
     texts, dry, again = parsed(argv)
-    request = asked_for(texts)
+    requests = [asked_for(t) for t in presets(texts)] # what is wrong is said before anything runs
+    for request in requests:
+        if code := work(request, stop, dry, again): return code
+    return 0
+
+
+def work(request, stop, dry, again):
+    "Run one preset; `again` is the command that goes on."
     from mocogan_hd.experiments.arguments import REQUEST, as_json
     from mocogan_hd.experiments.records import save_overrides
     command, env, start = snakemake(request), {REQUEST: as_json(request)}, time.time()

@@ -42,19 +42,23 @@ def do(argv):
     p = argparse.ArgumentParser(allow_abbrev=False)
     p.error = lambda message: p.exit(2, f'{message}; --help says more\n')
     p.add_argument('what', choices=['publish', 'clean'])
-    p.add_argument('--preset', default='toy_faces')
+    p.add_argument('--preset', default='claim')
     p.add_argument('--results', default='runs')
     p.add_argument('--from-make', action='store_true', help='read both from the environment, as make gives them')
     a = p.parse_args(argv)
     if a.from_make: vars(a).update(reproduce.from_make(('preset', 'results')))
-    source = reproduce.asked_for(dict(preset=a.preset, results=a.results), used=True).folder
-    if not source.exists():
-        if a.what == 'publish': raise Wrong(f'{source} has no table yet: make reproduce first')
-        print(f'{source} is not there'); return 0
-    with reproduce.lock(source):
-        if a.what == 'publish': publish(source, Path('results')/a.preset)
-        else: clean(source)
+    for preset in (t['preset'] for t in reproduce.presets(dict(preset=a.preset))):
+        work(a.what, reproduce.asked_for(dict(preset=preset, results=a.results), used=True).folder, preset)
     return 0
+
+
+def work(what, source, preset):
+    if not source.exists():
+        if what == 'publish': raise Wrong(f'{source} has no table yet: make reproduce first')
+        print(f'{source} is not there'); return
+    with reproduce.lock(source):
+        if what == 'publish': publish(source, Path('results')/preset)
+        else: clean(source)
 
 
 def main(argv=None):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FACE_FILES', 'inverse_haar', 'Modulation', 'StyledConv', 'Layer', 'Synthesis', 'MobileStyleGAN', 'read_constants',
-           'synthesis_weights', 'mapping_weights', 'read_mobile_stylegan', 'load_ffhq_faces']
+           'synthesis_weights', 'mapping_weights', 'read_mobile_stylegan', 'load_ffhq_faces', 'ffhq_faces_file']
 
 # %% ../../nbs/5_interop/16_mobile_stylegan.ipynb #2905634f
 import xml.etree.ElementTree as ElementTree
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from ..core.limits import MAX_HEADER, MAX_NUMBERS, MAX_WEIGHTS, check_limit
-from .weights_cache import weight_file
-from ..method.frozen_generator import KINDS, ImageGenerator, Kind, build
+from .weights_cache import cache_folder, weight_file
+from ..method.frozen_generator import KINDS, ImageGenerator, Kind, build, save_image_generator
 
 # %% ../../nbs/5_interop/16_mobile_stylegan.ipynb #01af2630
 def inverse_haar(
@@ -192,3 +192,10 @@ def load_ffhq_faces() -> ImageGenerator: # 1024 px
     image_generator = ImageGenerator(read_mobile_stylegan(found[0].parent))
     image_generator.origin = 'MobileStyleGAN of FFHQ faces (random-face 2021.7.21.1): 1024 px, latent width 512'
     return image_generator
+
+# %% ../../nbs/5_interop/16_mobile_stylegan.ipynb #ebd5ba1d
+def ffhq_faces_file() -> Path: # .safetensors
+    "The same network in this project's form, written once into the cache folder."
+    path = cache_folder()/'mobile_stylegan_ffhq.safetensors'
+    if not path.is_file(): save_image_generator(load_ffhq_faces().network, path, half=False)
+    return path

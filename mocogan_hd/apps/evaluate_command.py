@@ -23,7 +23,8 @@ from ..evaluation.frame_embedding import train_embedding
 from ..experiments.records import machine, versions
 from ..interop.checkpoint_files import load_generators, sort_paths
 from ..interop.efficientnet_lite import CLIPS, DINOS
-from ..interop.protocols import Generated, GeneratedFolder, as_read, compare, protocol
+from ..interop.protocol_names import protocol
+from ..interop.protocols import Generated, GeneratedFolder, as_read, compare
 from ..interop.published_statistics import distance_to, load_statistics, published_name, published_statistics
 from ..method.sampling import clip_batches
 from .steering import same_content

@@ -17,7 +17,7 @@ from ..core.limits import MAX_FILES, MAX_FRAMES
 from ..data.clip_sets import Unread, Video, VideoSet, reason_of
 from ..data.video_data import VideoFolder
 from ..core.media_files import Unusable
-from ..interop.protocols import protocol_table
+from ..interop.protocol_names import protocol_table
 from ..interop.weights_cache import cache_folder
 from ..method.clips import from_uint8, save_gif, save_image, save_mp4, save_strip
 

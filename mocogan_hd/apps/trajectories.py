@@ -181,7 +181,7 @@ def _check_frames(frames, resolution):
 @patch
 def fit(self:VideoGenerator,
     frames:torch.Tensor, # (3, H, W) one image, or (k, 3, H, W) the beginning of a clip
-    features:FeatureNetwork|None=None, # e.g. `EfficientNetLite0.load()` (page 5.14)
+    features:FeatureNetwork|None=None, # e.g. `EfficientNetLite0.load()` (page 5.15)
     steps:int=200,
     lr:float=.05, # in standard deviations
     starts:int=4, # searches side by side

@@ -48,7 +48,8 @@ def architecture(
     *lit:str, # names of the boxes in colour, from `BOXES`
 ) -> SVG: # shows itself in a notebook
     "The whole method in one figure; an unknown name raises `ValueError`."
-    if unknown := set(lit) - set(BOXES): raise ValueError(f'{sorted(unknown)} are no boxes: choose from {", ".join(BOXES)}')
+    if unknown := set(lit) - set(BOXES):
+        raise ValueError(f'{sorted(unknown)} are no boxes: choose from {", ".join(BOXES)}')
     head = ('<marker id="head" markerWidth="8" markerHeight="6" refX="8" refY="3" orient="auto">'
             '<path d="M0,0 L8,3 L0,6 z" fill="#555"/></marker>')
     body = ''.join(_arrow(*a) for a in ARROWS) + ''.join(_box(k, lit) for k in BOXES)

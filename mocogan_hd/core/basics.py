@@ -26,7 +26,8 @@ def project_root(
 def data_root() -> Path:
     "The folder of real videos, from the environment variable `MOCOGAN_HD_DATA`."
     folder = os.environ.get('MOCOGAN_HD_DATA')
-    if not folder: raise FileNotFoundError('MOCOGAN_HD_DATA is not set: set it to the folder that holds your videos, for example '
+    if not folder:
+        raise FileNotFoundError('MOCOGAN_HD_DATA is not set: set it to the folder that holds your videos, for example '
                                            '`export MOCOGAN_HD_DATA=~/videos` with `weizmann/` inside')
     if not Path(folder).is_dir(): raise FileNotFoundError(f'MOCOGAN_HD_DATA={folder} is not a folder')
     return Path(folder)
@@ -121,4 +122,5 @@ class Progress:
         each = (now - self.began)/max(step - self.start, 1)
         left = each*(self.total - step)/60
         numbers = '  '.join(f'{k} {v:.3g}' for k, v in figures.items())
-        print(f'{self.label}: {step}/{self.total}, {each:.3g} s a step, about {left:.1f} min left  {numbers}', flush=True)
+        print(f'{self.label}: {step}/{self.total}, {each:.3g} s a step, about {left:.1f} min left  {numbers}',
+              flush=True)

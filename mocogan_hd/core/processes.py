@@ -17,7 +17,8 @@ class Shard(NamedTuple):
     world_size:int = 1 # number of processes
     def rows(self, n:int) -> slice:
         "Its rows of a batch of n; `ValueError` if the processes cannot have equal parts."
-        if n % self.world_size: raise ValueError(f'a batch of {n} cannot be shared equally by {self.world_size} processes')
+        if n % self.world_size:
+            raise ValueError(f'a batch of {n} cannot be shared equally by {self.world_size} processes')
         each = n // self.world_size
         return slice(self.rank*each, (self.rank + 1)*each)
     def take(self, batch:torch.Tensor, dim:int=0) -> torch.Tensor:

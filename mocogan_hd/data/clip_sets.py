@@ -168,7 +168,8 @@ class VideoSet:
 
 # %% ../../nbs/4_data/03_clip_sets.ipynb #e50b023e
 def _span(n_frames, frame_stride):
-    if n_frames < 1 or frame_stride < 1: raise ValueError(f'n_frames {n_frames} and frame_stride {frame_stride} must be 1 or more')
+    if n_frames < 1 or frame_stride < 1:
+        raise ValueError(f'n_frames {n_frames} and frame_stride {frame_stride} must be 1 or more')
     return (n_frames - 1)*frame_stride + 1
 
 @patch

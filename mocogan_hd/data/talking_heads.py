@@ -52,13 +52,15 @@ def read_faces(
     "The table of faces; an error names the file and the row."
     try: table = pd.read_csv(path, dtype=dict(clip=str))
     except (OSError, ValueError) as e: raise ValueError(f'{path} is not a CSV file: {e}') from None
-    if missing := {'clip', *Face._fields} - set(table.columns): raise ValueError(f'{path} has no column {", ".join(sorted(missing))}')
+    if missing := {'clip', *Face._fields} - set(table.columns):
+        raise ValueError(f'{path} has no column {", ".join(sorted(missing))}')
     for row in table.itertuples():
         numbers = [getattr(row, k) for k in Face._fields]
         fits = all(isinstance(x, (int, float)) and 0 <= x <= 1 for x in numbers)
         if not fits or row.mouth_y - row.eye_y < .02:
             raise ValueError(f'{path}, {row.clip}: {numbers}: expected fractions from 0 to 1, the mouth below the eyes')
-    if (twice := table['clip'].duplicated()).any(): raise ValueError(f'{path} names {table["clip"][twice].iloc[0]} twice')
+    if (twice := table['clip'].duplicated()).any():
+        raise ValueError(f'{path} names {table["clip"][twice].iloc[0]} twice')
     return {row.clip: Face(*(float(getattr(row, k)) for k in Face._fields)) for row in table.itertuples()}
 
 # %% ../../nbs/4_data/09_talking_heads.ipynb #9b4f04fe
@@ -79,7 +81,8 @@ def head_videos(
     root = Path(root)
     faces, videos, seen = read_faces(root/'crops.csv'), [], [file_hash(root/'crops.csv')]
     found = {f.path.stem: f for f in find_videos(root)}
-    if missing := sorted(set(faces) - set(found)): raise ValueError(f'{root/"crops.csv"}: there is no video {", ".join(missing)}')
+    if missing := sorted(set(faces) - set(found)):
+        raise ValueError(f'{root/"crops.csv"}: there is no video {", ".join(missing)}')
     for name, face in faces.items():
         file = open_video(found[name])
         head = _Head(file, face_square(face, *file.size), resolution)

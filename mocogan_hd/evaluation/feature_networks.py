@@ -193,7 +193,8 @@ def train_factor_regressor(
         frames, targets = factor_batch(batch_size, g, domain, resolution)
         return F.mse_loss(regressor(soften(frames, g).to(device)), targets.to(device))
     fit_network(regressor, loss, steps, lr, progress)
-    regressor.report = {'steps': steps, 'seed': seed, **evaluate_factor_regressor(regressor, seed=sub_seed(seed, 'held out'))}
+    regressor.report = {'steps': steps, 'seed': seed,
+                        **evaluate_factor_regressor(regressor, seed=sub_seed(seed, 'held out'))}
     return regressor
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #c019

@@ -76,7 +76,9 @@ def precision_recall(fake:torch.Tensor, real:torch.Tensor) -> tuple[float, float
     return m['precision'], m['recall']
 
 # %% ../../nbs/2_evaluation/07_frame_metrics.ipynb #f26cfbed
-def drift_of_frames(name:Callable[[str], str], seen:Features, real:Features, families:Sequence[str]) -> dict[str, Metric]:
+def drift_of_frames(
+    name:Callable[[str], str], seen:Features, real:Features, families:Sequence[str],
+) -> dict[str, Metric]:
     "Drift of fake and of real clips, and the curve over the frame's number."
     found, both = {}, {'': seen.content, '_real': real.content}
     for k, content in both.items() if 'drift' in families else ():
@@ -88,7 +90,8 @@ def drift_of_frames(name:Callable[[str], str], seen:Features, real:Features, fam
     return found
 
 # %% ../../nbs/2_evaluation/07_frame_metrics.ipynb #6b8ec88c
-def distances_of_frames(name:Callable[[str], str], seen:Features, real:Features, families:Sequence[str]) -> dict[str, Metric]:
+def distances_of_frames(name:Callable[[str], str], seen:Features, real:Features,
+                        families:Sequence[str]) -> dict[str, Metric]:
     "Kernel and Frechet distance of first, last and all frames; precision and recall of first and last ones."
     found, each = {}, [k for k in families if k in ('precision', 'recall')]
     for scope in SCOPES:

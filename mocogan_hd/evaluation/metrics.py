@@ -274,7 +274,8 @@ def clip_features(network:FeatureNetwork, clips:torch.Tensor) -> Features: # cli
     return Features(*network.extract(clips))
 
 # %% ../../nbs/2_evaluation/04_metrics.ipynb #ff829285
-def drift_metrics(network:FeatureNetwork, seen:Features, real:Features, scale:torch.Tensor, name:Callable, seed:int) -> dict:
+def drift_metrics(network:FeatureNetwork, seen:Features, real:Features, scale:torch.Tensor, name:Callable,
+                  seed:int) -> dict:
     "The metrics of content, short name -> metric."
     kind, drifts, moved = network.drift, drift(seen.content, network.drift), displacement(seen.motion, scale)
     at = displacement(real.motion, scale).median().item()

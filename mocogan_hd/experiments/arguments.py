@@ -59,7 +59,8 @@ def folder_name(
     if not text.strip(): raise ValueError(f'{name} is empty: expected a folder')
     if len(text.splitlines()) > 1 or any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise ValueError(f'{name}={ascii(text)}: a newline or another control character cannot be in a name')
-    if set('{}') & set(text): raise ValueError(f'{name}={text}: braces cannot be in it, Snakemake reads wildcards in them')
+    if set('{}') & set(text):
+        raise ValueError(f'{name}={text}: braces cannot be in it, Snakemake reads wildcards in them')
     if long := [part for part in Path(text).parts if len(part.encode()) > 200]:
         raise ValueError(f'{name}={long[0][:40]}...: the name of a folder can have 200 bytes')
     return text

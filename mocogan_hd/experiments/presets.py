@@ -183,7 +183,8 @@ def variant_settings(
     if base not in VARIANTS:
         raise ValueError(f'variant {base!r} is unknown: choose one of {", ".join(VARIANTS)}, alone or with settings, '
                          'such as full+lambda_m=5')
-    if len(variant) > 200: raise ValueError(f'variant {variant[:40]}...: a folder is named by it, so at most 200 characters')
+    if len(variant) > 200:
+        raise ValueError(f'variant {variant[:40]}...: a folder is named by it, so at most 200 characters')
     return base, _settings(settings, f'variant {variant!r}', 'lambda_m=5', MotionTraining)
 
 # %% ../../nbs/3_experiments/01_presets.ipynb #d0e5b5ac

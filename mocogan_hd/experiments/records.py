@@ -129,7 +129,9 @@ def git_state() -> dict:
 # %% ../../nbs/3_experiments/02_records.ipynb #212ea24d
 def machine() -> dict:
     "Processor, cores, threads in use and accelerator, without names or paths."
-    try: cpu = next(l.split(':')[1].strip() for l in open('/proc/cpuinfo', encoding='utf-8', errors='replace') if l.startswith('model name'))
+    try:
+        lines = open('/proc/cpuinfo', encoding='utf-8', errors='replace')
+        cpu = next(l.split(':')[1].strip() for l in lines if l.startswith('model name'))
     except (OSError, StopIteration): cpu = platform.processor() or platform.machine()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(cpu=cpu, cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu, system=platform.system(),

@@ -80,7 +80,8 @@ def differences(
     for (variant, metric), a in values.items():
         b = values.get((against, metric), [])
         if variant not in ROWS[3:] or variant == against or not len(b): continue
-        row = dict(variant=variant, metric=metric, difference=a.mean() - b.mean(), mean=b.mean(), seeds=min(len(a), len(b)))
+        row = dict(variant=variant, metric=metric, difference=a.mean() - b.mean(), mean=b.mean(),
+                   seeds=min(len(a), len(b)))
         test = ttest_ind(a, b, equal_var=False) if row['seeds'] > 1 else None
         interval = test.confidence_interval() if test else (float('nan'), float('nan'))
         rows.append(row | dict(low=interval[0], high=interval[1], p=test.pvalue if test else float('nan')))
@@ -108,7 +109,8 @@ CLAIMS = (
 # %% ../../nbs/3_experiments/03_report.ipynb #6ce10bdd
 ENOUGH_MOTION = .7 # of real clips
 MARGINS = dict(diversity=.2, noise_share=.2) # of the mean of `full`; a tenth for every other metric
-OPEN = dict(seed='open: one seed', still='open: too little motion to judge', holm='open: not significant after correction',
+OPEN = dict(seed='open: one seed', still='open: too little motion to judge',
+            holm='open: not significant after correction',
             power='open: could not have been seen')
 
 def holm(p:pd.Series) -> pd.Series:

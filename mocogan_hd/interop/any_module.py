@@ -101,10 +101,12 @@ def register_generator(
     make:Callable, # settings as keywords -> `FromModule`
 ) -> Callable: # settings as keywords -> a `FromModule` that `save_image_generator` can write
     "Let files of a kind be written and opened."
-    if kind in KINDS and not getattr(KINDS[kind].make, 'registered', False): raise ValueError(f'{kind} is a kind of this project')
+    if kind in KINDS and not getattr(KINDS[kind].make, 'registered', False):
+        raise ValueError(f'{kind} is a kind of this project')
     def build(**settings):
         network = make(**settings)
-        if not isinstance(network, FromModule): raise ValueError(f'{kind} made a {type(network).__name__}, expected a FromModule')
+        if not isinstance(network, FromModule):
+            raise ValueError(f'{kind} made a {type(network).__name__}, expected a FromModule')
         network.kind, network.architecture = kind, settings
         return network
     build.registered = True

@@ -109,8 +109,10 @@ def check_biggan(blocks:list, attention:int, z_dim:int, class_dim:int, n_classes
     check_sizes(limits.MAX_WIDTH, widths=[n for b in blocks for n in b[:2]], z_dim=z_dim, class_dim=class_dim)
     check_sizes(limits.MAX_CLASSES, n_classes=n_classes, n_stats=n_stats)
     check_limit(sum(bool(up) for *_, up in blocks), 8, 'doublings of 4 px', 'blocks')
-    if type(attention) is not int or not 0 <= attention <= len(blocks): raise ValueError(f'attention = {attention!r:.40}')
-    if not isinstance(eps, float) or not 0 < eps < 1: raise ValueError(f'eps = {eps!r:.40}: a number in (0, 1) is expected')
+    if type(attention) is not int or not 0 <= attention <= len(blocks):
+        raise ValueError(f'attention = {attention!r:.40}')
+    if not isinstance(eps, float) or not 0 < eps < 1:
+        raise ValueError(f'eps = {eps!r:.40}: a number in (0, 1) is expected')
 
 # %% ../../nbs/5_interop/02_biggan.ipynb #c96731ec
 class BigGAN(nn.Module):

@@ -121,7 +121,8 @@ def nvidia_architecture(
         resolution=resolutions[-1], z_dim=tensors['mapping.fc0.weight'].shape[1] - embed_dim,
         w_dim=tensors[f'mapping.fc{n_mapping - 1}.weight'].shape[0], n_mapping=n_mapping,
         channels=[tensors[f'synthesis.b{r}.conv1.weight'].shape[0] for r in resolutions],
-        lr_multiplier=about.get('mapping.fc0.bias_gain', .01), **other_colors(tensors['synthesis.b4.torgb.weight'].shape[0]))
+        lr_multiplier=about.get('mapping.fc0.bias_gain',
+                                .01), **other_colors(tensors['synthesis.b4.torgb.weight'].shape[0]))
     if embed_dim: architecture |= dict(n_classes=embed.shape[1], embed_dim=embed_dim)
     if clamp := about.get('synthesis.b4.conv1.conv_clamp'): architecture['clamp'] = float(clamp)
     return architecture
@@ -254,7 +255,8 @@ def from_torch(value:Any, path:str|Path) -> Checkpoint:
         if not isinstance(x, dict):
             raise ValueError(f'{path} holds a {type(x).__name__}{entry}, expected a dictionary of tensors')
     expect_dict(value)
-    mean, value = (value.get('latent_avg'), value.get('g_ema_narrow', value['g_ema'])) if 'g_ema' in value else (None, value)
+    mean = value.get('latent_avg') if 'g_ema' in value else None
+    if 'g_ema' in value: value = value.get('g_ema_narrow', value['g_ema'])
     expect_dict(value, ' as "g_ema"')
     try: tensors = plain_tensors(value)
     except ValueError as e: raise refuse(value, path, e) from None

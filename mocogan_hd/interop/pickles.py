@@ -116,7 +116,8 @@ def check_brings(tensors:dict[str, torch.Tensor]):
         check_limit(len(k), limits.MAX_NAME, 'letters of a name', f'{k!r:.80}')
         if v.layout != torch.strided or v.is_quantized: raise ValueError(f'{k!r:.80} is not a plain tensor')
         count, brings = math.prod(v.shape), v.untyped_storage().nbytes()
-        if count*v.itemsize > brings: raise ValueError(f'{k!r:.80} declares {count:,} numbers and brings {brings:,} bytes')
+        if count*v.itemsize > brings:
+            raise ValueError(f'{k!r:.80} declares {count:,} numbers and brings {brings:,} bytes')
     check_total(tensors)
 
 # %% ../../nbs/5_interop/06_pickles.ipynb #32eb529d

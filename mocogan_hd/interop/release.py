@@ -111,7 +111,8 @@ def the_one(
     if len(found) == 1: return found[0]
     if not found: raise FileNotFoundError(f'{folder} holds no {what}')
     listed = ', '.join(str(p.relative_to(folder)) for p in found[:5])
-    raise ValueError(f'{folder} holds {len(found)} of {what}: {listed}; name the one that is meant, give {option} as well')
+    raise ValueError(f'{folder} holds {len(found)} of {what}: {listed}; name the one that is meant, give {option} as '
+                     f'well')
 
 # %% ../../nbs/5_interop/09_release.ipynb #43a19a27
 def find_motion(
@@ -143,7 +144,9 @@ def find_release(
     if not image_generator:
         found = sorted(p for s in ('pt', 'pkl') for p in folder.rglob(f'*.{s}'))
         image_generator = the_one(found, folder, 'image generator (*.pt)', 'its path')
-    if not pca: pca = the_one(sorted(p.parent for p in folder.rglob('pca_comp.npy')), folder, 'pca_comp.npy', 'the path of its folder')
+    if not pca:
+        pca = the_one(sorted(p.parent for p in folder.rglob('pca_comp.npy')), folder, 'pca_comp.npy',
+                      'the path of its folder')
     motion = Path(motion or find_motion(folder, epoch))
     m = re.search(r'_epoch_(\d+)', motion.name)
     beside = [motion.with_name(motion.name.replace('modelR', k)) for k in ('modelD_3d', 'modelD_img')]
@@ -171,7 +174,8 @@ def load_release(
     G_I = load_image_generator(files.image_generator)
     pca = read_pca(files.pca, None if (files.pca/'style_mean.npy').is_file() else G_I.mean_latent)
     if pca.components.shape[1] != G_I.latent_dim:
-        raise ValueError(f'{files.pca} is a basis of latent width {pca.components.shape[1]}, but {files.image_generator} has '
+        raise ValueError(f'{files.pca} is a basis of latent width {pca.components.shape[1]}, but '
+                         f'{files.image_generator} has '
                          f'latent width {G_I.latent_dim}: they do not belong together')
     fit = basis_fit(pca, G_I)
     if fit > 2 and not any_basis:

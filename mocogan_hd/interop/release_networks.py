@@ -97,7 +97,8 @@ def read_state(
     if not Path(path).is_file(): raise FileNotFoundError(f'there is no file {path}')
     with naming(path):
         with open(path, 'rb') as f: state = read_torch(path, zipped=f.read(2) == b'PK')
-        if not isinstance(state, dict): raise ValueError(f'it holds a {type(state).__name__}, expected a dict of tensors')
+        if not isinstance(state, dict):
+            raise ValueError(f'it holds a {type(state).__name__}, expected a dict of tensors')
         check_brings({str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)})
         wrapped = state and all(str(k).startswith('module.') for k in state)
         return {str(k).removeprefix('module.' if wrapped else ''): v for k, v in state.items()}

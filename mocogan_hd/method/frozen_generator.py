@@ -35,7 +35,7 @@ class ImageGenerator(nn.Module):
         super().__init__()
         self.network = network.requires_grad_(False)
         self.latent_dim, self.resolution = network.w_dim, network.resolution
-        self.previews = nn.ModuleDict() # by side: networks that draw small images (page 5.17)
+        self.previews = nn.ModuleDict() # by side: networks that draw small images (page 5.18)
         self.eval()
 
     @property
@@ -61,8 +61,7 @@ def sample_latents(self:ImageGenerator,
     generator:torch.Generator|int, # a CPU generator, or a seed
 ) -> torch.Tensor: # (n, D)
     "Latent codes of random images: w = mapping(z), z ~ N(0, I)."
-    z = torch.randn(n, self.network.z_dim, generator=seeded(generator))
-    return self.network.mapping(z.to(self.device))
+    return self.network.mapping(torch.randn(n, self.network.z_dim, generator=seeded(generator)).to(self.device))
 
 # %% ../../nbs/1_method/04_frozen_generator.ipynb #11f3a132
 @patch
@@ -259,8 +258,7 @@ def read_safetensors(path:str|Path) -> Checkpoint:
     if kind not in KINDS:
         raise ValueError(f'{path} holds {kind!r}, expected a generator of kind {" or ".join(KINDS)}')
     network = build(KINDS[kind].make, header['architecture'], tensors, path)
-    layout = f'{kind} of this project (.safetensors): {network.resolution} px, latent width {network.w_dim}'
-    return Checkpoint(layout, network)
+    return Checkpoint(f'{kind} of this project (.safetensors): {network.resolution} px, latent width {network.w_dim}', network)
 
 # %% ../../nbs/1_method/04_frozen_generator.ipynb #403d0159
 def load_image_generator(
@@ -283,8 +281,7 @@ def shipped(
     name:str='toy_faces',
 ) -> Path: # a .safetensors file
     "Path of a generator that comes with the package."
-    folder = Path(__file__).parent.parent/'weights'
-    path = folder/f'{name}.safetensors'
-    there = ', '.join(sorted(p.stem for p in folder.glob('*.safetensors'))) or 'none'
+    path = Path(__file__).parent.parent/'weights'/f'{name}.safetensors'
+    there = ', '.join(sorted(p.stem for p in path.parent.glob('*.safetensors'))) or 'none'
     if not path.exists(): raise FileNotFoundError(f'no generator named {name!r} is shipped: there are {there}')
     return path

@@ -8,7 +8,8 @@ from mocogan_hd.core.basics import load_json, seeded
 from mocogan_hd.method.clips import save_strip
 from mocogan_hd.evaluation.feature_networks import FactorRegressor
 from mocogan_hd.experiments.many_processes import STORE_OF_ITS_OWN
-from mocogan_hd.interop.protocols import NAMED, OFFICIAL, Generated, GeneratedFolder, MovingFeatures, Protocol, as_many_as_videos, as_source, compare, look_at, protocol, protocol_table
+from mocogan_hd.interop.protocol_names import NAMED, OFFICIAL, Protocol, protocol, protocol_table
+from mocogan_hd.interop.protocols import Generated, GeneratedFolder, MovingFeatures, as_many_as_videos, as_source, compare, look_at
 from mocogan_hd.interop.published_networks import PublishedNetwork
 from mocogan_hd.interop.weights_cache import FILES
 from mocogan_hd.evaluation.statistics import frechet_from_features
@@ -192,7 +193,7 @@ def test_lpips_diversity_compares_motions_of_one_content():
     r = compare(p, None, known([[0, 0, 0], [0, .2, .2], [0, .6, .6], [1, 1, 1], [1, 1, 1], [1, 1, 1]]), Pairs(), batch_size=1)
     assert r.metric.value == pytest.approx((.2 + .6 + .4)/3/2, abs=.01) and r.metric.n == 2
     with pytest.raises(ValueError, match='not of one content'): compare(p, None, known([[0, 0, 0], [.5, 0, 0], [0, 0, 0]]*2), Pairs())
-    for source, words in ((ToyFaces('people', 16), 'give what makes clips'), (GeneratedFolder('nowhere', 1), 'files do not say')):
+    for source, words in ((ToyFaces('people', 16), 'give `Generated`'), (GeneratedFolder('nowhere', 1), 'files do not name it')):
         with pytest.raises(ValueError, match=words): compare(p, None, source, Pairs())
 
 def test_inception_scores_over_loops():

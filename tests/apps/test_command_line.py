@@ -270,7 +270,7 @@ def test_the_list_of_protocols(capsys, cache):
 @pytest.mark.parametrize('argv, message', [
     (['--protocol', 'fvd'], 'is no protocol'), (['--protocol', 'fvd_embedding_6_4f_step1_16px'], 'must not carry the name'), (['--protocol', 'fvd_i3d-tfhub_2048_4f_step1_16px'], 'wants 2048 clips'),
     (['--protocol', 'fvd_i3d-tfhub_6_4f_step2_16px', '--fake-frame-stride', '3'], 'a step of 2 cannot be taken'), (['--protocol', 'acd_facenet_6_4f_step1_16px'], '20180402-114759-vggface2.pt is missing: put it into'),
-    (['--protocol', 'lpips_diversity_alex_3x2_4f_step1_16px'], 'files do not say'), (['--protocol', 'frechet_embedding_6_4f_step1_16px'], 'is no published network'),
+    (['--protocol', 'lpips_diversity_alex_3x2_4f_step1_16px'], 'files do not name it'), (['--protocol', 'frechet_embedding_6_4f_step1_16px'], 'is no published network'),
     (['--protocol', 'fvd_i3d-tfhub_6_11f_step1_16px'], 'n_frames 11')])
 def test_refusals_by_protocol(argv, message, small, tmp_path, capsys, cache):
     code, out, err = run(capsys, 'evaluate', small/'real', '--real', small/'real', '--out', tmp_path/'out', *argv)

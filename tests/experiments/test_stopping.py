@@ -20,6 +20,9 @@ def gone(processes, seconds=10):
     while time.time() < end and any(map(alive, processes)): time.sleep(.05)
     return [p for p in processes if alive(p)]
 
+def heed():
+    for s in (signal.SIGHUP, signal.SIGINT): signal.signal(s, signal.SIG_DFL)
+
 class Run:
     "A notebook that waits, by run_notebook.py alone or under make."
     def __init__(self, folder, make=False, child=False):
@@ -29,7 +32,7 @@ class Run:
             (folder/'Makefile').write_text('a:\n\t@exec ' + ' '.join(command) + '\n')
             command = ['make', 'a']
         self.top = subprocess.Popen(command, cwd=folder, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                                    preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) # nohup would hand down that it is ignored
+                                    preexec_fn=heed) # nohup and a shell's & hand down that signals are ignored
         for line in self.top.stdout:
             if 'waits' in line: break
         below = psutil.Process(self.top.pid).children(recursive=True)

@@ -207,6 +207,13 @@ def safe_reading():
 
 # --- repository
 
+def checksums():
+    "tensors are written and read by core.files, with a checksum"
+    for path in MODULES:
+        for call in re.findall(r'\b(?:save_file|load_file)\(', path.read_text(encoding='utf-8')):
+            if path.stem != 'files': yield f'{name(path)} calls {call[:-1]}'
+
+
 def file_sizes():
     "no file in git is over 8 MB"
     asked = ['git', 'ls-files', '-co', '--exclude-standard', '-z']
@@ -239,7 +246,7 @@ def constraints():
 
 
 CHECKS = [titles, parameters, no_errors, notebook_sizes, modules_of_pages, links, cells, one_evening, readme, no_machine_paths,
-          downhill, no_device_names, safe_reading, file_sizes, one_version, constraints]
+          downhill, no_device_names, safe_reading, checksums, file_sizes, one_version, constraints]
 
 
 def main():

@@ -14,11 +14,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
-from ..core.basics import atomic_path, check_finite, seeded, sub_seed, tensors_hash
+from ..core.basics import check_finite, seeded, sub_seed, tensors_hash
+from ..core.files import read_tensors, write_tensors
 from ..method.toy_faces import IDENTITY, MOTION, ToyFaces, render, sample_motion
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #c005
@@ -223,8 +222,7 @@ def save_feature_network(
 ):
     "Write weights, settings and report."
     header = dict(kind=network.kind, resolution=str(network.resolution), domain=network.domain)
-    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    with atomic_path(path) as p: save_file(state, p, metadata=header | dict(report=json.dumps(network.report)))
+    write_tensors(network.state_dict(), path, header | dict(report=json.dumps(network.report)))
 
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #4d3ecfb0
 KINDS = { # kind -> module and class
@@ -235,10 +233,7 @@ KINDS = { # kind -> module and class
 # %% ../../nbs/2_evaluation/02_feature_networks.ipynb #6b3a2f1e
 def load_feature_network(path:str|Path) -> FeatureNetwork:
     "Read what `save_feature_network` wrote; missing or unfitting weights are an error."
-    if not Path(path).is_file(): raise FileNotFoundError(f'there is no file {path}')
-    try:
-        with safe_open(path, 'pt') as f: header, state = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
-    except Exception as e: raise ValueError(f'{path} is not a whole safetensors file: {e}') from None
+    state, header = read_tensors(path)
     kind = header.get('kind')
     if kind not in KINDS: raise ValueError(f'{path} holds {kind!r}, expected {" or ".join(map(repr, KINDS))}')
     network = pkgutil.resolve_name(KINDS[kind]).from_header(header)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 import scipy.stats, torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from fastcore.basics import patch
-from ..core.basics import atomic_path, seeded
+from ..core.basics import seeded
+from ..core.files import read_tensors, write_tensors
 from ..core.processes import this_shard
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #21464c28
@@ -187,15 +187,13 @@ def save(self:Moments,
     "Write the moments."
     i, j = torch.triu_indices(self.width, self.width)
     tensors = dict(count=self.whole().count, mean=self.mean, scatter=self.scatter[:, i, j])
-    with atomic_path(path) as p: save_file(tensors, p, metadata=about)
+    write_tensors(tensors, path, about)
 
 # %% ../../nbs/2_evaluation/01_statistics.ipynb #d4b2a7c9
 @patch(cls_method=True)
 def load(cls:Moments, path:str|Path) -> Moments:
     "Read what `save` wrote."
-    try: tensors = load_file(path)
-    except FileNotFoundError: raise
-    except Exception as e: raise ValueError(f'{path} is not a whole safetensors file: {e}') from None
+    tensors, _ = read_tensors(path)
     if tensors.keys() != {'count', 'mean', 'scatter'}:
         raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, expected count, mean and scatter')
     groups, width = tensors['mean'].shape

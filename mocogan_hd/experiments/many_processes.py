@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 import psutil, torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
-from ..core.basics import atomic_path, file_hash, load_json, sub_seed
+from ..core.basics import file_hash, load_json, sub_seed
+from ..core.files import read_tensors, write_tensors
 from ..core.processes import this_shard
 from ..evaluation.evaluate import ClipsOnDemand, extract_features, extract_share, real_batches
 from ..evaluation.feature_networks import load_feature_network
@@ -154,13 +154,12 @@ def evaluation_stage(e:Experiment, results:str|Path):
     if this_shard().rank: return
     tensors = {f'{k}.{name}': t for k, s in seen.items() for name, t in s._asdict().items()}
     tensors |= {f'{k}.shown': t for k, t in shown.items()}
-    with atomic_path(run_folder(results, e)/'seen.safetensors') as p:
-        save_file({k: t.cpu().contiguous() for k, t in tensors.items()}, p)
+    write_tensors(tensors, run_folder(results, e)/'seen.safetensors')
 
 # %% ../../nbs/3_experiments/05_many_processes.ipynb #65997f6f
 def load_run_features(path:str|Path) -> RunFeatures:
     "Read what `evaluation_stage` wrote."
-    tensors = load_file(path)
+    tensors, _ = read_tensors(path)
     names = dict.fromkeys(k.partition('.')[0] for k in tensors)
     seen = {k: Features(*(tensors[f'{k}.{name}'] for name in Features._fields)) for k in names}
     return RunFeatures(seen, {k: tensors[f'{k}.shown'] for k in names if f'{k}.shown' in tensors})

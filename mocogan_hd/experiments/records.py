@@ -12,8 +12,8 @@ import importlib.metadata, json, os, platform, resource, subprocess, time
 from dataclasses import asdict
 from pathlib import Path
 import torch
-from safetensors.torch import load_file, save_file
-from ..core.basics import atomic_path, load_json, save_json
+from ..core.basics import load_json, save_json
+from ..core.files import read_tensors, write_tensors
 from .presets import Experiment
 from ..method.frozen_generator import read_header, shipped
 
@@ -177,9 +177,9 @@ def save_trajectories(
     "Write latent trajectories in 255 steps between the lowest and highest value of each dimension."
     low, high = w.amin((0, 1)), w.amax((0, 1))
     step = ((high - low)/255).clamp(min=1e-12)
-    with atomic_path(path) as p: save_file(dict(low=low, step=step, w=((w - low)/step).round().byte()), p)
+    write_tensors(dict(low=low, step=step, w=((w - low)/step).round().byte()), path)
 
 def load_trajectories(path:str|Path) -> torch.Tensor: # (n, T, D)
     "Read what `save_trajectories` wrote."
-    t = load_file(path)
+    t, _ = read_tensors(path)
     return t['low'] + t['w']*t['step']

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Iterator, NamedTuple
 import pandas as pd, torch
-from safetensors.torch import load_file, save_file
-from ..core.basics import atomic_path, seeded, sub_seed
+from ..core.basics import seeded, sub_seed
+from ..core.files import write_tensors
 from ..core.processes import average
-from .frozen_generator import ImageGenerator, load_strictly, pooling, read_header
+from .frozen_generator import ImageGenerator, load_strictly, pooling, read_model_file
 from .latent_pca import LatentPCA
 from .motion_generator import MotionGenerator
 from .motion_step import Fakes, train_step
@@ -81,19 +81,18 @@ def sample_fixed(trainer:MotionTrainer, n:int=4) -> torch.Tensor: # (n, T, 3, H,
 def save_motion_generator(trainer:MotionTrainer, path:str|Path):
     "Write the averaged G_M; its PCA basis is inside."
     header = dict(kind='motion_generator', settings=asdict(trainer.settings), latent_dim=trainer.G_I.latent_dim, generator=trainer.G_I.fingerprint)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in trainer.motion_generator.state_dict().items()}
-    with atomic_path(path) as p: save_file(tensors, p, metadata={k: json.dumps(v) for k, v in header.items()})
+    write_tensors(trainer.motion_generator.state_dict(), path, {k: json.dumps(v) for k, v in header.items()})
 
 def load_motion_generator(
     path:str|Path, # written by `save_motion_generator`
     image_generator:ImageGenerator, # the generator it was trained with
 ) -> MotionGenerator: # in evaluation mode
     "Read a motion generator; another image generator than its own is refused."
-    header = read_header(path)
+    tensors, header = read_model_file(path)
     if header.get('kind') != 'motion_generator': raise ValueError(f'{path} holds {header.get("kind", "no named network")!r}, expected a motion_generator')
     if header['generator'] != image_generator.fingerprint:
         raise ValueError(f'{path} was trained with image generator {header["generator"]}, this one is {image_generator.fingerprint}')
-    s, d, tensors = MotionTraining(**header['settings']), header['latent_dim'], load_file(path)
+    s, d = MotionTraining(**header['settings']), header['latent_dim']
     m = s.n_pca or d
     empty = LatentPCA(torch.zeros(m, d), torch.ones(m), torch.zeros(d), torch.zeros(m)) # filled from the file
     motion_generator = build_motion_generator(d, empty, s)

@@ -51,7 +51,7 @@ def main():
     for folder in (SOURCE, SITE): shutil.rmtree(folder, ignore_errors=True)
     for path in (ROOT/'nbs').rglob('*.ipynb'):
         if path.stem != 'index' and '.ipynb_checkpoints' not in str(path): shown(path)
-    for suffix in ('gif', 'png', 'md', 'ipynb'):
+    for suffix in ('gif', 'png', 'mp4', 'md', 'ipynb'):
         for path in (ROOT/'results').rglob(f'*.{suffix}'):
             target = SOURCE/path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)

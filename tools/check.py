@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ['core', 'method', 'evaluation', 'experiments', 'data', 'interop', 'apps']
 # Lines of exported cells, and characters of a line: what is asked, and what the book must not fall behind.
 GOAL = dict(median=10, ninety=22, longest=45, page=250, wide=0, words=8_000, lines=2_000)
-LIMITS = {**GOAL, 'median': 11, 'longest': 48, 'page': 268, 'wide': 61, 'lines': 2_318}
+LIMITS = {**GOAL, 'median': 11, 'longest': 48, 'page': 268, 'wide': 61, 'lines': 2_317}
 WIDTH = 120
 
 

@@ -69,12 +69,10 @@ reproduce: $(ENV)
 videos: $(ENV)
 	@$(RUN) python tools/own_videos.py --from-make
 
-faces: $(ENV) # with D_I, and without
-	@for variant in full no_di; do \
-	  mkdir -p -- "$$GIVEN_RESULTS/ffhq_heads/$$variant/seed-0" && \
-	  env PATH="$$(pwd)/$(BIN):$$PATH" PYTHONNOUSERSITE=1 python tools/run_notebook.py nbs/3_experiments/run/6_real_faces.ipynb \
-	    "$$GIVEN_RESULTS/ffhq_heads/$$variant/seed-0/6_real_faces.ipynb" variant="$$variant" results="$$GIVEN_RESULTS" || exit 1; \
-	done
+faces: faces-full faces-no_di # with D_I, and without
+faces-%: $(ENV)
+	@$(RUN) python tools/run_notebook.py nbs/3_experiments/run/6_real_faces.ipynb \
+	  "$$GIVEN_RESULTS/ffhq_heads/$*/seed-0/6_real_faces.ipynb" variant=$* results="$$GIVEN_RESULTS"
 
 TABLE := runs/test/smoke/table.csv
 test: $(ENV)

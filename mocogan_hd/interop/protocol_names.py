@@ -27,6 +27,7 @@ class Protocol:
     resolution:int # pixels a side to which both sides are brought
     frame_stride:int = 1 # frames of a video from one frame of a clip to the next
     times:int = 1 # loops (IS), motions of a content (LPIPS diversity)
+    once:bool = False # no video gives two clips: n is at most the number of videos
 
     def __post_init__(self):
         if self.metric in OFFICIAL and self.network not in OFFICIAL[self.metric]:
@@ -82,7 +83,8 @@ def protocol(
     if not (m := _NAME.fullmatch(NAMED.get(name, name))):
         raise ValueError(f'{name!r} is no protocol: choose {", ".join(NAMED)}, or spell one like {NAMED["paper_fvd"]}')
     metric, network, count, times, frames, frame_stride, resolution = m.groups()
-    p = Protocol(metric, network, int(count), int(frames), int(resolution), int(frame_stride or 1), int(times or 1))
+    p = Protocol(metric, network, int(count), int(frames), int(resolution), int(frame_stride or 1), int(times or 1),
+                 once=name in ONCE)
     if p.name != NAMED.get(name, name):
         raise ValueError(f'{name!r} leaves something open: spell {p.name!r} if that is meant')
     return replace(p, n=n) if n else p

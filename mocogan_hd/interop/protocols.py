@@ -19,7 +19,7 @@ from ..core.processes import this_shard
 from ..method.clips import check_clip, from_uint8, to_uint8
 from ..evaluation.feature_networks import FeatureNetwork
 from ..evaluation.metrics import describe_clips
-from .protocol_names import OFFICIAL, ONCE, Protocol, protocol
+from .protocol_names import OFFICIAL, Protocol, protocol
 from .published_networks import PUBLISHED, PublishedNetwork
 from .weights_cache import FILES, cache_folder
 from ..evaluation.statistics import (Metric, Moments, ScoreSums, frechet_of_moments, inception_score,
@@ -181,7 +181,7 @@ def look_once(
 
 # %% ../../nbs/5_interop/14_protocols.ipynb #cf1c4da6
 class MovingFeatures(nn.Module):
-    "A network of this project for whole clips: what there is and how it moves, as chapter 22 describes clips."
+    "A network of this project for whole clips: what there is and how it moves, as page 2.4 describes clips."
     takes = 'clips'
     def __init__(self, network:FeatureNetwork):
         super().__init__()
@@ -245,8 +245,8 @@ def compare(
     device:torch.device|None=None, # default: an accelerator if there is one
 ) -> Result: # the same in every process
     "Measure clips by a protocol, as many of either side as it says."
-    once, p = p in ONCE, protocol(p) if isinstance(p, str) else p
-    if once: p = as_many_as_videos(p, real, fake)
+    p = protocol(p) if isinstance(p, str) else p
+    if p.once: p = as_many_as_videos(p, real, fake)
     if p.metric == 'lpips_diversity': real = None # videos share no content
     if p.two_sided and real is None: raise ValueError(f'{p.name} is a distance: real videos are needed')
     if network is not None: check_network(p, network)

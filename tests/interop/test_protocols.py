@@ -262,3 +262,15 @@ def test_the_name_decides_who_repeats(videos):
     p = replace(P, n=12)
     assert as_source(p, VideoFolder(videos, 16), 0).about['clips_of_a_video'] == 2
     assert as_many_as_videos(p, videos, faces()).n == 6
+
+@pytest.mark.parametrize('given', [protocol('stylegan_v_fvd16'), protocol('stylegan_v_fvd16', n=40)])
+def test_a_protocol_that_was_read_from_its_name_keeps_the_rule(videos, capsys, given):
+    "The command line hands `compare` the protocol and not its name; a wish for more clips than videos is cut too."
+    class Fake(PublishedNetwork):
+        kind, takes, width, sha256 = 'i3d-tfhub', 'clips', 2, 'x'
+        def __init__(self): nn.Module.__init__(self)
+        def forward(self, clips): return clips.flatten(1)[:, :2]
+    p = replace(given, frames=4, resolution=16)
+    assert p.once and not protocol('paper_fvd').once
+    r = compare(p, videos, faces(frame_stride=1), Fake())
+    assert r.metric.name.startswith('fvd_i3d-tfhub_6_4f') and '6 clips, one of each video' in capsys.readouterr().out
